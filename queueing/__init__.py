@@ -1,0 +1,77 @@
+"""A LIFO job queue on Redis or Valkey: the newest job is served first, under a lease, at least once.
+
+>>> from queueing import Broker, NewJob, connect
+>>> broker = Broker(connect("redis://localhost:6379/0"))
+>>> broker.enqueue("default", NewJob.of("echo", {"hello": "world"}))
+>>> job = broker.claim("default", worker="me").jobs[0]
+>>> broker.ack(job)
+
+`Broker` has every transition, `Inspector` reads. Nothing here needs Django but `queueing.conf`.
+"""
+
+from queueing.backoff import Backoff
+from queueing.broker import Broker, Extended, Policy, Reaped, Retention, Step
+from queueing.codec import MAX_PAYLOAD_BYTES, encode, encode_result
+from queueing.connections import connect
+from queueing.errors import (
+    InvalidJob,
+    JobNotFound,
+    LeaseLost,
+    PayloadCorrupt,
+    PayloadTooLarge,
+    QueueingError,
+    StoreUnavailable,
+    WrongState,
+)
+from queueing.inspector import Inspector, Page, PageMark, QueueStats, WorkerRecord
+from queueing.jobs import (
+    JOB_ID_PATTERN,
+    KIND_PATTERN,
+    QUEUE_PATTERN,
+    Attempt,
+    Claim,
+    Claimed,
+    Enqueued,
+    Job,
+    JobError,
+    NewJob,
+    State,
+)
+
+__all__ = [
+    "JOB_ID_PATTERN",
+    "KIND_PATTERN",
+    "MAX_PAYLOAD_BYTES",
+    "QUEUE_PATTERN",
+    "Attempt",
+    "Backoff",
+    "Broker",
+    "Claim",
+    "Claimed",
+    "Enqueued",
+    "Extended",
+    "Inspector",
+    "InvalidJob",
+    "Job",
+    "JobError",
+    "JobNotFound",
+    "LeaseLost",
+    "NewJob",
+    "Page",
+    "PageMark",
+    "PayloadCorrupt",
+    "PayloadTooLarge",
+    "Policy",
+    "QueueStats",
+    "QueueingError",
+    "Reaped",
+    "Retention",
+    "State",
+    "Step",
+    "StoreUnavailable",
+    "WorkerRecord",
+    "WrongState",
+    "connect",
+    "encode",
+    "encode_result",
+]

@@ -1,0 +1,391 @@
+"""The write side of the queue: every transition of a job, each one script and atomic on the server."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from queueing import scripts
+from queueing.backoff import Backoff
+from queueing.connections import Argument, HeldLink, Link, PooledLink
+from queueing.errors import JobNotFound, LeaseLost, QueueingError
+from queueing.jobs import (
+    Claim,
+    Claimed,
+    Enqueued,
+    JobError,
+    NewJob,
+    State,
+    from_ms,
+    is_queue_name,
+    new_job_id,
+    queue_of,
+    seconds_to_ms,
+    tags_from_json,
+    to_ms,
+)
+from queueing.keys import QueueKeys, queue_keys, unique_digest
+from queueing.scripts import Call
+
+MAX_JOBS_A_CALL = 1_000  # an enqueue of this many keeps the server busy for about 10 ms
+MAX_CLAIM = 50  # the claim unpacks two values a job; Lua's unpack is kept to 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long finished jobs of a state are kept, and how many of them at most."""
+
+    keep_ms: int
+    keep_count: int
+
+
+_DAY_MS = 86_400_000
+DEFAULT_RETENTION = {
+    State.SUCCEEDED: Retention(keep_ms=_DAY_MS, keep_count=10_000),
+    State.DEAD: Retention(keep_ms=14 * _DAY_MS, keep_count=100_000),
+    State.CANCELLED: Retention(keep_ms=_DAY_MS, keep_count=10_000),
+    State.EXPIRED: Retention(keep_ms=_DAY_MS, keep_count=10_000),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The rules a broker applies: leases, retries and retention."""
+
+    lease_ms: int = 30_000
+    max_crashes: int = 3
+    backoff: Backoff = field(default_factory=Backoff)
+    retention: dict[State, Retention] = field(default_factory=lambda: dict(DEFAULT_RETENTION))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaped:
+    """A job whose lease ran out, and the state it was put into: ready, dead or cancelled."""
+
+    id: str
+    state: State
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A call and how to read its reply, so that several can share one round trip (`Broker.exchange`)."""
+
+    call: Call
+    read: Callable[[Any], Any]
+
+
+class Broker:
+    """Enqueue, claim, and end jobs of the queues in one database.
+
+    `client` is a redis-py client without retries of its own (`queueing.connections`). A broker may be shared by
+    threads as far as the client may. Every method raises StoreUnavailable when the database cannot be reached in time.
+    Methods ending in `_step` return a Step for `exchange`, all others make one round trip.
+    """
+
+    def __init__(self, client: Redis, policy: Policy | None = None, *, link: Link | None = None) -> None:
+        self.policy = policy or Policy()
+        self._client = client
+        self._link = link or PooledLink(client)
+
+    def dedicated(self, *, socket_timeout_seconds: float = 5.0) -> Broker:
+        """Return a broker with one connection of its own, for the use of one thread."""
+        link = HeldLink(self._client.connection_pool, socket_timeout_seconds)
+        return Broker(self._client, self.policy, link=link)
+
+    def close(self) -> None:
+        """Give up the connection of a dedicated broker."""
+        self._link.close()
+
+    def exchange(self, steps: Sequence[Step]) -> list[Any]:
+        """Make several steps in one round trip, in order; returns for each its value or a QueueingError.
+
+        Steps are atomic one by one, not together. Raises StoreUnavailable when the trip failed.
+        """
+        replies = scripts.run_many(self._link, [step.call for step in steps])
+        return [
+            reply if isinstance(reply, QueueingError) else step.read(reply)
+            for step, reply in zip(steps, replies, strict=True)
+        ]
+
+    def _make(self, step: Step) -> Any:
+        return step.read(scripts.run(self._link, step.call))
+
+    def ping(self) -> None:
+        """Raise StoreUnavailable unless the database answers."""
+        try:
+            self._link.execute(("PING",))
+        except RedisError as error:
+            raise scripts.translate(error) from error
+
+    # What producers do
+
+    def enqueue(self, queue: str, job: NewJob, *, job_id: str | None = None) -> Enqueued:
+        """Store a job. Repeating the call with the same `job_id` stores it once."""
+        return self.enqueue_many(queue, [job], job_ids=[job_id or new_job_id(queue)])[0]
+
+    def enqueue_many(
+        self, queue: str, jobs: Sequence[NewJob], *, job_ids: Sequence[str] | None = None
+    ) -> list[Enqueued]:
+        """Store jobs in one round trip; the last one is claimed first. Up to 1,000 are stored all or none."""
+        keys = _keys(queue)
+        ids = job_ids or [new_job_id(queue) for _ in jobs]
+        pairs = list(zip(ids, jobs, strict=True))
+        chunks = [pairs[start : start + MAX_JOBS_A_CALL] for start in range(0, len(pairs), MAX_JOBS_A_CALL)]
+        replies = self.exchange([Step(_enqueue_call(keys, chunk), _read_enqueued) for chunk in chunks])
+        for reply in replies:
+            if isinstance(reply, QueueingError):
+                raise reply
+        return [enqueued for reply in replies for enqueued in reply]
+
+    def cancel(self, job_id: str) -> State:
+        """Cancel a job and return the state it is in now.
+
+        A waiting job is `cancelled` at once; a `running` one is flagged, and its worker learns of it within a third
+        of a lease. Raises JobNotFound, or WrongState when it has finished otherwise.
+        """
+        return self._make(Step(Call("cancel", _keys_of(job_id), (job_id,)), _read_state))  # type: ignore[no-any-return]
+
+    def requeue(self, job_id: str) -> State:
+        """Make a dead job ready again at its old place; raises JobNotFound or WrongState."""
+        return self._make(Step(Call("requeue", _keys_of(job_id), (job_id,)), _read_state))  # type: ignore[no-any-return]
+
+    # What workers do
+
+    def claim(self, queue: str, worker: str, limit: int = 1) -> Claim:
+        """Take the newest ready jobs, each under a lease of `policy.lease_ms`; at most MAX_CLAIM a call."""
+        return self._make(self.claim_step(queue, worker, limit))  # type: ignore[no-any-return]
+
+    def claim_step(self, queue: str, worker: str, limit: int) -> Step:
+        """Return the step of `claim`."""
+        arguments = (min(limit, MAX_CLAIM), self.policy.lease_ms, secrets.token_hex(4), worker)
+        return Step(Call("claim", _keys(queue), arguments), lambda reply: _read_claim(queue, reply))
+
+    def ack(self, job: Claimed, result: bytes | None = None) -> None:
+        """Finish an attempt that succeeded, keeping `result` (JSON); raises LeaseLost. May be repeated."""
+        if not self._make(self.ack_step(job.queue, [(job, result)]))[0]:
+            raise LeaseLost(job.id)
+
+    def ack_step(self, queue: str, attempts: Iterable[tuple[Claimed, bytes | None]]) -> Step:
+        """Return the step that acks attempts of one queue; its value is a list of bools, False for a lost lease."""
+        kept = self.policy.retention[State.SUCCEEDED]
+        arguments: list[Argument] = [kept.keep_ms, kept.keep_count]
+        for job, result in attempts:
+            arguments += (job.id, job.lease_token, result or b"")
+        return Step(Call("ack", _keys(queue), arguments), lambda reply: [held == 1 for held in reply])
+
+    def fail(self, job: Claimed, error: JobError, *, delay_ms: int | None = None, outcome: str = "failed") -> State:
+        """End an attempt that failed and return the job's state: retrying, dead, cancelled or expired.
+
+        `outcome` is `failed` (retry while attempts are left, after `delay_ms` or else the backoff), `dead` or
+        `cancelled`. Raises LeaseLost. May be repeated.
+        """
+        return self._make(self.fail_step(job, error, delay_ms=delay_ms, outcome=outcome))  # type: ignore[no-any-return]
+
+    def fail_step(self, job: Claimed, error: JobError, *, delay_ms: int | None = None, outcome: str = "failed") -> Step:
+        """Return the step of `fail`."""
+        delay = self.policy.backoff.delay_ms(job.attempt) if delay_ms is None else delay_ms
+        arguments = (job.id, job.lease_token, error.to_json(), delay, outcome)
+        return Step(Call("fail", _keys(job.queue), arguments), _read_state)
+
+    def extend(self, jobs: Sequence[tuple[Claimed, bytes | None]]) -> list[Extended]:
+        """Push the leases of jobs of one queue forward by `policy.lease_ms`, keeping progress (JSON) where given."""
+        if not jobs:
+            return []
+        arguments: list[Argument] = [self.policy.lease_ms]
+        for job, progress in jobs:
+            arguments += (job.id, job.lease_token, progress or b"")
+        reply = scripts.run(self._link, Call("extend", _keys(jobs[0][0].queue), arguments))
+        return [Extended(held=code > 0, cancel_requested=code == 2) for code in reply]
+
+    def release(self, job: Claimed) -> State:
+        """Give a job back uncounted, at its old place; raises LeaseLost. May be repeated."""
+        return self._make(self.release_step(job))  # type: ignore[no-any-return]
+
+    def release_step(self, job: Claimed) -> Step:
+        """Return the step of `release`."""
+        return Step(Call("release", _keys(job.queue), (job.id, job.lease_token)), _read_state)
+
+    # What keeps a queue in order; each is bounded and may run anywhere, any number of times at once
+
+    def promote(self, queue: str, limit: int = 200) -> int:
+        """Make due jobs ready; returns how many."""
+        return int(scripts.run(self._link, Call("promote", _keys(queue), (limit,))))
+
+    def expire(self, queue: str, limit: int = 100) -> int:
+        """Expire waiting jobs whose time to live is over; returns how many deadlines were handled."""
+        return int(scripts.run(self._link, Call("expire", _keys(queue), (limit,))))
+
+    def reap(self, queue: str, limit: int = 100) -> list[Reaped]:
+        """Take back jobs whose lease ran out."""
+        arguments = (limit, self.policy.max_crashes, _LOST_LEASE)
+        reply = scripts.run(self._link, Call("reap", _keys(queue), arguments))
+        return [Reaped(id=job.decode(), state=State(state.decode()), attempt=attempt) for job, state, attempt in reply]
+
+    def prune(self, queue: str, limit: int = 100) -> int:
+        """Delete finished jobs past their retention, `limit` of each state at most; returns how many."""
+        keys = _keys(queue)
+        pruned = 0
+        for state, kept in self.policy.retention.items():
+            arguments = (kept.keep_ms, kept.keep_count, limit)
+            pruned += int(scripts.run(self._link, Call("prune", keys, arguments, source=_set_of(keys, state))))
+        return pruned
+
+    def beat(self, queue: str, worker: str, about: bytes, forget_ms: int) -> None:
+        """Keep a worker's sign of life (JSON; empty to forget it), forgetting those silent for `forget_ms`."""
+        scripts.run(self._link, Call("beat", _keys(queue), (worker, about, forget_ms)))
+
+    def wait_for_hint(self, queues: Sequence[str], timeout_seconds: float) -> bool:
+        """Block until a job of one of the queues was enqueued or made ready, or the time is over; returns whether.
+
+        Needs a dedicated broker whose socket timeout is longer. A hint carries no job: claim to get one.
+        """
+        keys = [_keys(queue).wake for queue in queues]
+        try:
+            return self._link.execute(("BLPOP", *keys, max(timeout_seconds, 0.001))) is not None
+        except RedisError as error:
+            raise scripts.translate(error) from error
+
+    # What people do to queues
+
+    def pause(self, queue: str, *, reason: str = "", until: datetime | None = None) -> None:
+        """Stop claims of the queue, until `until` (aware) if given; jobs are accepted, and what runs goes on."""
+        until_ms = to_ms(until) if until else 0
+        scripts.run(self._link, Call("pause", _keys(queue), (reason, until_ms)))
+
+    def resume(self, queue: str) -> bool:
+        """Let claims go on; returns whether the queue was paused."""
+        return bool(scripts.run(self._link, Call("resume", _keys(queue))))
+
+    def purge(self, queue: str, state: State = State.READY) -> int:
+        """Drop the jobs that are in `state` when this begins, the oldest first; returns how many.
+
+        Jobs submitted meanwhile are newer and stay. Scheduled and retrying jobs go together; running ones cannot be
+        purged.
+        """
+        if state is State.RUNNING:
+            raise ValueError("running jobs cannot be purged, only cancelled")
+        keys = _keys(queue)
+        source = _set_of(keys, state)
+        left = self._size(source)
+        dropped = 0
+        while left > 0:
+            count = int(scripts.run(self._link, Call("purge", keys, (min(left, 500),), source=source)))
+            dropped += count
+            left -= max(count, 1)
+            if count == 0:
+                break
+        return dropped
+
+    def _size(self, key: str) -> int:
+        try:
+            return int(self._link.execute(("ZCARD", key)))
+        except RedisError as error:
+            raise scripts.translate(error) from error
+
+    def configure(self, queue: str, *, fair_every: int) -> None:
+        """Let each `fair_every`-th claim take the oldest job; 0, the default, is strict LIFO."""
+        if not 0 <= fair_every <= 1_000_000:
+            raise ValueError("fair_every must lie between 0 and 1,000,000")
+        scripts.run(self._link, Call("configure", _keys(queue), (fair_every,)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extended:
+    """What an extend found: whether the lease is still held, and whether the job is to be cancelled."""
+
+    held: bool
+    cancel_requested: bool
+
+
+_LOST_LEASE = JobError(
+    type="LeaseExpired", message="The worker gave no sign of life until the lease ran out."
+).to_json()
+
+
+def _keys(queue: str) -> QueueKeys:
+    if not is_queue_name(queue):
+        raise ValueError(f"{queue!r} is no queue name")
+    return queue_keys(queue)
+
+
+def _keys_of(job_id: str) -> QueueKeys:
+    queue = queue_of(job_id)
+    if queue is None:
+        raise JobNotFound(job_id)
+    return queue_keys(queue)
+
+
+def _set_of(keys: QueueKeys, state: State) -> str:
+    """Return the key of the set that holds the jobs of `state`."""
+    key: str = getattr(keys, "scheduled" if state is State.RETRYING else state.value)
+    return key
+
+
+def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]]) -> Call:
+    arguments: list[Argument] = [secrets.token_hex(8)]
+    for job_id, job in pairs:
+        record = job.record()
+        arguments += (
+            job_id,
+            job.priority,
+            job.run_at_ms,
+            seconds_to_ms(job.delay_seconds or 0),
+            seconds_to_ms(job.ttl_seconds or 0),
+            unique_digest(job.unique_key) if job.unique_key is not None else "",
+            len(record) // 2,
+            *record,
+        )
+    return Call("enqueue", keys, arguments)
+
+
+def _read_enqueued(reply: list[list[Any]]) -> list[Enqueued]:
+    return [
+        Enqueued(
+            id=job_id.decode(),
+            outcome=outcome.decode(),
+            state=State(state.decode()),
+            stamp=int(stamp),
+            created_at=from_ms(int(created_ms)),
+            run_at=from_ms(int(due_ms)),
+            position=position or None,
+        )
+        for job_id, outcome, state, stamp, created_ms, due_ms, position in reply
+    ]
+
+
+def _read_state(reply: bytes) -> State:
+    return State(reply.decode())
+
+
+def _read_claim(queue: str, reply: list[Any]) -> Claim:
+    paused, stamp, due_in_ms, jobs = reply
+    return Claim(
+        jobs=tuple(_read_claimed(queue, job) for job in jobs),
+        stamp=int(stamp),
+        due_in_ms=int(due_in_ms) if due_in_ms >= 0 else None,
+        paused=paused == 1,
+    )
+
+
+def _read_claimed(queue: str, job: list[Any]) -> Claimed:
+    job_id, token, attempt, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags = job
+    return Claimed(
+        id=job_id.decode(),
+        queue=queue,
+        kind=kind.decode(),
+        payload=payload,
+        payload_crc=int(crc),
+        attempt=attempt,
+        max_attempts=int(max_attempts),
+        timeout_ms=int(timeout_ms) if timeout_ms else None,
+        tags=tags_from_json(tags),
+        created_at=from_ms(int(created_ms)),
+        lease_token=token.decode(),
+    )

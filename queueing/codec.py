@@ -1,0 +1,134 @@
+"""Payloads and results as bytes: what is accepted, and the checksum that shows damage.
+
+A payload is a JSON text (RFC 8259) kept as the bytes that arrived. What other readers would understand
+differently is refused: names that occur twice, numbers that are not finite, strings that are not UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from typing import Any, NoReturn
+
+from queueing.errors import InvalidJob, PayloadTooLarge
+
+MAX_PAYLOAD_BYTES = 256 * 1024
+MAX_RESULT_BYTES = 64 * 1024
+MAX_DEPTH = 32
+
+# A string that never ends takes the rest, or each quote in it would be tried as a beginning, in quadratic time.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_OPENINGS = re.compile(rb"[\[{]")
+_BRACKET = re.compile(rb"[\[\]{}]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def encode(value: Any) -> bytes:
+    """Return `value` as compact JSON bytes that `check_payload` accepts, or raise InvalidJob."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        payload = text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidJob("payload", f"cannot be written as JSON: {error}") from None
+    check_payload(payload)
+    return payload
+
+
+def encode_result(value: Any) -> bytes:
+    """Return a handler's result as JSON bytes; what is no JSON becomes its text, what is too long its beginning.
+
+    The attempt has done its work by then, so no result makes it fail.
+    """
+    try:
+        result = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        result = json.dumps(repr(value)).encode()
+    if len(result) <= MAX_RESULT_BYTES:
+        return result
+    head = result[: MAX_RESULT_BYTES // 16].decode(errors="ignore")
+    return json.dumps({"truncated": True, "size_bytes": len(result), "head": head}).encode()
+
+
+def decode(payload: bytes) -> Any:
+    """Return the value of stored JSON bytes."""
+    return json.loads(payload)
+
+
+def checksum(payload: bytes) -> int:
+    """Return the CRC-32 of the payload."""
+    return zlib.crc32(payload)
+
+
+def check_payload(payload: bytes) -> None:
+    """Raise InvalidJob unless `payload` is JSON that every reader understands alike, within the limits."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLarge(len(payload), MAX_PAYLOAD_BYTES)
+    try:
+        check_json(payload, MAX_DEPTH)
+    except ValueError as error:
+        raise InvalidJob("payload", str(error)) from None
+
+
+def check_json(text: bytes, max_depth: int) -> None:
+    """Raise ValueError, its text a reason, unless `text` is JSON that every reader understands alike."""
+    _check_depth(text, max_depth)
+    try:
+        _DECODER.decode(text.decode())
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8") from None
+    except ValueError as error:
+        reason = str(error).partition(";")[0]  # what follows is Python's advice to its programmer
+        raise ValueError(f"is not valid JSON: {reason}") from None
+
+
+def _check_depth(text: bytes, max_depth: int) -> None:
+    """Raise ValueError when arrays and objects lie deeper than `max_depth`, before a parser recurses into them."""
+    if len(_OPENINGS.findall(text)) <= max_depth:
+        return
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", text)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > max_depth:
+            raise ValueError(f"is nested deeper than {max_depth} levels")
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object, refusing a name that occurs twice and what cannot be stored or shown."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    for name in members:
+        if "\0" in name:
+            raise ValueError("a name contains NUL")
+    return members
+
+
+def _finite(text: str) -> float:
+    """Read a number with a fraction or exponent, refusing one that overflows."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]} is out of range")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+class _StrictDecoder(json.JSONDecoder):
+    """The standard decoder, refusing as well the lone surrogates that escapes can spell."""
+
+    def decode(self, text: str, *args: Any) -> Any:
+        value = super().decode(text, *args)
+        if "\\u" in text and _has_lone_surrogate(value):
+            raise ValueError("a string contains a lone surrogate")
+        return value
+
+
+def _has_lone_surrogate(value: Any) -> bool:
+    return _SURROGATE.search(json.dumps(value, ensure_ascii=False)) is not None
+
+
+_DECODER = _StrictDecoder(object_pairs_hook=_unique_names, parse_float=_finite, parse_constant=_refuse_constant)

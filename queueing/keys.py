@@ -1,0 +1,81 @@
+"""Every key the queue uses in Redis, and every field of a job's record. Nothing else spells one.
+
+All keys of one queue share the hash tag `{<queue>}`, so they lie in one slot of a Cluster and one script may
+touch them all. Times are integer milliseconds since 1970 UTC; an order is `priority * 2**49 + ticks`, with ticks
+of 10 us since 2026-01-01 UTC.
+
+A job's record is a HASH with short field names, so that it stays in the compact encoding; a field that does not
+apply is absent:
+
+    s   state                     k   kind                    p   payload, the bytes that were submitted
+    c   CRC-32 of the payload     o   order in `ready`        t   created, ms
+    d   first due, ms             x   expires, ms             m   the last attempt allowed
+    a   attempts so far           b   attempts at requeue     n   leases that ran out (crashes) since then
+    l   timeout of an attempt, ms g   tags, JSON              u   SHA-256 of the unique key
+    tk  lease token               w   worker                  st  attempt started, ms
+    pg  progress, JSON            cx  1: cancel requested     f   finished, ms
+    r   result, JSON              h<n>  attempt n that did not succeed: `started|finished|outcome|worker|error JSON`
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """The keys of one queue; the comments give type, member and score."""
+
+    queue: str
+    ready: str  # ZSET id -> order; the highest is claimed first
+    scheduled: str  # ZSET id -> due, ms; scheduled and retrying jobs
+    running: str  # ZSET id -> lease expiry, ms
+    deadlines: str  # ZSET id -> expires, ms; jobs not running that have a time to live
+    succeeded: str  # ZSET id -> finished, ms
+    dead: str  # ZSET id -> finished, ms
+    cancelled: str  # ZSET id -> finished, ms
+    expired: str  # ZSET id -> finished, ms
+    meta: str  # HASH clock, counters, paused, limits, generation
+    wake: str  # LIST of at most 16 hints for idle workers; carries no job
+    workers: str  # HASH worker -> JSON of its last sign of life
+    job_prefix: str  # + id: HASH, the record of a job
+    unique_prefix: str  # + SHA-256 of the unique key: STRING, the id of the live job that holds it
+    minute_prefix: str  # + minutes since 1970: HASH of counters, kept for 25 h
+
+    def job(self, job_id: str) -> str:
+        """Return the key of one job's record."""
+        return self.job_prefix + job_id
+
+    def minute(self, minute: int) -> str:
+        """Return the key of the counters of one minute since 1970."""
+        return f"{self.minute_prefix}{minute}"
+
+
+@functools.cache
+def queue_keys(queue: str) -> QueueKeys:
+    """Return the keys of `queue`, a name the caller has checked."""
+    root = f"jobs:{{{queue}}}:"
+    return QueueKeys(
+        queue=queue,
+        ready=root + "ready",
+        scheduled=root + "scheduled",
+        running=root + "running",
+        deadlines=root + "deadlines",
+        succeeded=root + "succeeded",
+        dead=root + "dead",
+        cancelled=root + "cancelled",
+        expired=root + "expired",
+        meta=root + "meta",
+        wake=root + "wake",
+        workers=root + "workers",
+        job_prefix=root + "job:",
+        unique_prefix=root + "unique:",
+        minute_prefix=root + "minute:",
+    )
+
+
+def unique_digest(unique_key: str) -> str:
+    """Return what stands for a unique key in the database, so that no client's text becomes part of a key."""
+    return hashlib.sha256(unique_key.encode()).hexdigest()

@@ -1,0 +1,86 @@
+#!lua flags=allow-oom
+-- Give the newest ready jobs to a worker, each under a lease, after promoting what is due and expiring what is late.
+--
+-- KEYS[1] ready      ZSET  job id -> order; the highest score is claimed first
+-- KEYS[2] running    ZSET  job id -> lease expiry, ms
+-- KEYS[3] scheduled  ZSET  job id -> due, ms
+-- KEYS[4] deadlines  ZSET  job id -> expires, ms
+-- KEYS[5] expired    ZSET  job id -> finished, ms
+-- KEYS[6] meta       HASH  clock, counters, paused, limits
+-- ARGV[1] job_prefix     + id is the record of a job
+-- ARGV[2] unique_prefix  + digest is the id of the job that holds a unique key
+-- ARGV[3] minute_prefix  + minute is a hash of counters
+-- ARGV[4] limit          how many at most; 0 only promotes and expires
+-- ARGV[5] lease_ms
+-- ARGV[6] nonce          random; makes the tokens of this call impossible to guess or to repeat
+-- ARGV[7] worker         who claims
+--
+-- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled), jobs}: the jobs in the order they were taken,
+-- each as {id, token, attempt, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags}. The stamp is the
+-- queue's clock after the call: a claim that found nothing lies between the operations of this stamp and the next.
+local ready, running, scheduled, deadlines, expired, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
+local limit, lease_ms, nonce, worker = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
+-- @include now
+-- @include count
+-- @include record
+-- @include finish
+-- @include expire
+-- @include promote
+-- @include oldest
+
+local head = redis.call('HMGET', meta, 'clock', 'paused', 'paused_until', 'fair_every', 'claimed')
+local clock, fair_every, claimed = tonumber(head[1]) or 0, tonumber(head[4]) or 0, tonumber(head[5]) or 0
+redis.call('ZCARD', running)
+redis.call('ZCARD', expired)
+redis.call('ZCARD', ready)
+expire_due(20)
+promote_due(200)
+
+local function due_in_ms()
+  local next_due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
+  if not next_due[1] then return -1 end
+  return math.max(0, tonumber(next_due[2]) - now_ms)
+end
+
+if head[2] then
+  local over = tonumber(head[3])
+  if not over or over > now_ms then return { 1, int(clock), due_in_ms(), {} } end
+  redis.call('HDEL', meta, 'paused', 'paused_until', 'paused_reason')
+end
+
+local jobs, leases = {}, {}
+
+local function take(id)
+  local job = read(id, 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g')
+  if not job then return end
+  if job[2] and tonumber(job[2]) <= now_ms then return drop_expired(id, job[1], job[3]) end
+  if job[2] then redis.call('ZREM', deadlines, id) end
+  clock = math.max(clock + 1, now_ticks)
+  local token, attempt = int(clock) .. '-' .. nonce, (tonumber(job[4]) or 0) + 1
+  redis.call('HSET', job_prefix .. id, 's', 'running', 'a', attempt, 'tk', token, 'w', worker, 'st', int(now_ms))
+  leases[#leases + 1], leases[#leases + 2] = int(now_ms + lease_ms), id
+  jobs[#jobs + 1] = { id, token, attempt, job[5], job[6], job[7], job[8], job[9], job[10], job[11] }
+end
+
+-- A round normally suffices; more are needed when a job taken turns out to be expired or damaged, and with
+-- fair_every, which takes one by one because every k-th is the oldest.
+for _ = 1, limit + 10 do
+  local want = limit - #jobs
+  if want <= 0 then break end
+  local ids
+  if fair_every > 0 then
+    local oldest = (claimed + #jobs + 1) % fair_every == 0
+    ids = oldest and { (oldest_ready()) } or redis.call('ZREVRANGE', ready, 0, 0)
+  else
+    ids = redis.call('ZREVRANGE', ready, 0, want - 1)
+  end
+  if #ids == 0 then break end
+  redis.call('ZREM', ready, unpack(ids))
+  for _, id in ipairs(ids) do take(id) end
+end
+if #jobs > 0 then
+  redis.call('ZADD', running, unpack(leases))
+  redis.call('HSET', meta, 'clock', int(clock), 'claimed', int(claimed + #jobs))
+end
+return { 0, int(clock), due_in_ms(), jobs }

@@ -1,0 +1,67 @@
+#!lua flags=allow-oom
+-- End an attempt that failed: the job waits for its next attempt, or is dead when none is left.
+--
+-- KEYS[1] running    ZSET  job id -> lease expiry, ms
+-- KEYS[2] scheduled  ZSET  job id -> due, ms
+-- KEYS[3] deadlines  ZSET  job id -> expires, ms
+-- KEYS[4] dead       ZSET  job id -> finished, ms
+-- KEYS[5] cancelled  ZSET  job id -> finished, ms
+-- KEYS[6] expired    ZSET  job id -> finished, ms
+-- KEYS[7] meta       HASH  counters
+-- KEYS[8] wake       LIST  hints for idle workers
+-- ARGV[1] job_prefix     + id is the record of a job
+-- ARGV[2] unique_prefix  + digest is the id of the job that holds a unique key
+-- ARGV[3] minute_prefix  + minute is a hash of counters
+-- ARGV[4] id
+-- ARGV[5] token
+-- ARGV[6] error          JSON
+-- ARGV[7] delay_ms       until the next attempt
+-- ARGV[8] outcome        'failed' (retry if attempts are left), 'dead' (no retry) or 'cancelled'
+--
+-- Returns the state the job is in now. With the same token it may be sent again.
+-- Errors: LEASE_LOST
+local running, scheduled, deadlines, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local cancelled, expired, meta, wake = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
+local id, token, error, delay_ms, outcome = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
+-- @include now
+-- @include count
+-- @include record
+-- @include finish
+-- @include end_attempt
+-- @include wake
+local ENDED = { retrying = true, dead = true, cancelled = true, expired = true }
+
+local job = read(id, 'tk', 'a', 'm', 'st', 'w', 'u', 'x', 'cx')
+if not job or job[2] ~= token or not (job[1] == 'running' or ENDED[job[1]]) then
+  count('stale', 1)
+  return redis.error_reply('LEASE_LOST ' .. id)
+end
+if job[1] ~= 'running' then return job[1] end
+redis.call('ZCARD', running)
+redis.call('ZCARD', scheduled)
+redis.call('LLEN', wake)
+
+local attempt, expires = tonumber(job[3]), tonumber(job[8])
+end_attempt(id, attempt, job[5], job[6], outcome, error)
+count_minute('failed', 1)
+if outcome == 'cancelled' or job[9] then
+  finish(id, 'cancelled', cancelled, job[7])
+  count_minute('cancelled', 1)
+  return 'cancelled'
+elseif outcome == 'dead' or attempt >= tonumber(job[4]) then
+  finish(id, 'dead', dead, job[7])
+  count_minute('dead', 1)
+  return 'dead'
+elseif expires and expires <= now_ms then
+  finish(id, 'expired', expired, job[7])
+  count_minute('expired', 1)
+  return 'expired'
+end
+if expires then redis.call('ZADD', deadlines, int(expires), id) end
+redis.call('HSET', job_prefix .. id, 's', 'retrying')
+redis.call('ZADD', scheduled, int(now_ms + delay_ms), id)
+redis.call('HINCRBY', meta, 'retrying', 1)
+count('retried', 1)
+wake_one()
+return 'retrying'

@@ -1,0 +1,33 @@
+#!lua flags=no-writes
+-- Read a page of the jobs of one set, the highest scores first, going on after the last job of the page before.
+--
+-- KEYS[1] source  ZSET  job id -> score; ready, running, scheduled or the set of a finished state
+-- ARGV[1] job_prefix   + id is the record of a job
+-- ARGV[2] limit        how many at most
+-- ARGV[3] after_score  of the last job seen, '' for the first page
+-- ARGV[4] after_id     of the last job seen
+--
+-- Returns {rank of the first job, jobs}: each as {id, score, record as name, value pairs}. A job that left the set since
+-- the last page is not needed to go on: the score says where it was.
+local source = KEYS[1]
+local job_prefix, limit, after_score, after_id = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+
+local function first_rank()
+  if after_score == '' then return 0 end
+  local rank = redis.call('ZREVRANK', source, after_id)
+  if rank then return rank + 1 end
+  return redis.call('ZCOUNT', source, '(' .. after_score, '+inf')
+end
+
+local function was_seen(id, score)
+  return after_score ~= '' and tonumber(score) == tonumber(after_score) and id >= after_id
+end
+
+local rank, jobs = first_rank(), {}
+local found = redis.call('ZREVRANGE', source, rank, rank + limit - 1, 'WITHSCORES')
+for at = 1, #found, 2 do
+  if not was_seen(found[at], found[at + 1]) then
+    jobs[#jobs + 1] = { found[at], found[at + 1], redis.call('HGETALL', job_prefix .. found[at]) }
+  end
+end
+return { rank, jobs }

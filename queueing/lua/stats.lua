@@ -1,0 +1,32 @@
+#!lua flags=no-writes
+-- Read the figures of a queue as they are at this instant.
+--
+-- KEYS[1] ready      ZSET  job id -> order
+-- KEYS[2] scheduled  ZSET  job id -> due, ms; scheduled and retrying
+-- KEYS[3] running    ZSET  job id -> lease expiry, ms
+-- KEYS[4] succeeded  ZSET  job id -> finished, ms
+-- KEYS[5] dead       ZSET  job id -> finished, ms
+-- KEYS[6] cancelled  ZSET  job id -> finished, ms
+-- KEYS[7] expired    ZSET  job id -> finished, ms
+-- KEYS[8] meta       HASH  counters, paused, limits
+-- KEYS[9] workers    HASH  worker -> JSON
+-- ARGV[1] minute_prefix  + minute is a hash of counters
+--
+-- Returns {now_ms, counts of ready, scheduled with retrying, running, succeeded, dead, cancelled and expired, oldest place
+-- of a ready job (ticks, -1: none), newest place, meta as pairs, counters of the last full minute as pairs, workers as
+-- pairs}.
+local ready, scheduled, running, succeeded, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local cancelled, expired, meta, workers = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local minute_prefix = ARGV[1]
+-- @include now
+-- @include oldest
+local counts = {}
+for n, set in ipairs({ ready, scheduled, running, succeeded, dead, cancelled, expired }) do
+  counts[n] = redis.call('ZCARD', set)
+end
+local _, oldest = oldest_ready()
+local last_minute = minute_prefix .. int(math.floor(now_ms / 60000) - 1)
+return {
+  int(now_ms), counts, int(oldest or -1), int(newest_ready_ticks() or -1),
+  redis.call('HGETALL', meta), redis.call('HGETALL', last_minute), redis.call('HGETALL', workers),
+}

@@ -1,0 +1,158 @@
+"""The Lua scripts: loaded from `lua/`, called by name, versioned by their own hash.
+
+A script's header names its keys and arguments; that header is what fills KEYS here, so a key is spelled in
+`keys.py` and nowhere else. Arguments whose name ends in `_prefix` are of the queue too, and come first.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from queueing.connections import Argument, Link
+from queueing.errors import JobNotFound, LeaseLost, QueueingError, StoreUnavailable, WrongState
+from queueing.keys import QueueKeys
+
+LUA_FOLDER = Path(__file__).parent / "lua"
+
+_INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
+_PARAMETER = re.compile(r"^-- (KEYS|ARGV)\[(\d+)(\.\.\.)?\] +(\w+)", re.MULTILINE)
+
+#: First words of error replies of a server that cannot serve now.
+_NOT_SERVING = frozenset(
+    {
+        "OOM",
+        "READONLY",
+        "LOADING",
+        "MISCONF",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "BUSY",
+        "NOREPLICAS",
+        "NOAUTH",
+        "NOPERM",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script: its text with all includes, and the names its header gives to KEYS and to the ARGV of the queue."""
+
+    name: str
+    text: str
+    key_names: tuple[str, ...]
+    prefix_names: tuple[str, ...]
+    argument_names: tuple[str, ...]
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
+
+
+@functools.cache
+def script(name: str) -> Script:
+    """Load the script of the verb `name`."""
+    source = (LUA_FOLDER / f"{name}.lua").read_text()
+    parameters = _PARAMETER.findall(source)
+    arguments = [parameter[3] for parameter in parameters if parameter[0] == "ARGV"]
+    return Script(
+        name=name,
+        text=_INCLUDE.sub(_included, source),
+        key_names=tuple(parameter[3] for parameter in parameters if parameter[0] == "KEYS"),
+        prefix_names=tuple(name for name in arguments if name.endswith("_prefix")),
+        argument_names=tuple(name for name in arguments if not name.endswith("_prefix")),
+    )
+
+
+def _included(match: re.Match[str]) -> str:
+    return (LUA_FOLDER / "include" / f"{match[1]}.lua").read_text().rstrip()
+
+
+@functools.cache
+def _head(name: str, keys: QueueKeys) -> tuple[Argument, ...]:
+    """Return what every call of the script on this queue begins with."""
+    of = script(name)
+    return (
+        of.sha,
+        len(of.key_names),
+        *(getattr(keys, key) for key in of.key_names),
+        *(getattr(keys, prefix) for prefix in of.prefix_names),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a script on one queue. `source` is the key that a script's `source` or `finished` stands for."""
+
+    name: str
+    keys: QueueKeys
+    arguments: Sequence[Argument] = ()
+    source: str | None = None
+
+    def command(self) -> tuple[Argument, ...]:
+        """Return the EVALSHA command."""
+        if self.source is None:
+            return ("EVALSHA", *_head(self.name, self.keys), *self.arguments)
+        of = script(self.name)
+        named = [self.source if name in ("source", "finished") else getattr(self.keys, name) for name in of.key_names]
+        prefixes = [getattr(self.keys, prefix) for prefix in of.prefix_names]
+        return ("EVALSHA", of.sha, len(named), *named, *prefixes, *self.arguments)
+
+
+def run(link: Link, call: Call) -> Any:
+    """Run one script and return its reply; raises QueueingError."""
+    reply = run_many(link, [call])[0]
+    if isinstance(reply, QueueingError):
+        raise reply
+    return reply
+
+
+def run_many(link: Link, calls: Sequence[Call]) -> list[Any]:
+    """Run scripts in one round trip; returns a reply, or the QueueingError instead of it, for each.
+
+    Raises StoreUnavailable when the trip itself failed: then nothing is known of any of them.
+    """
+    try:
+        replies = _send(link, calls)
+    except RedisError as error:
+        raise translate(error) from error
+    return [translate(reply) if isinstance(reply, RedisError) else reply for reply in replies]
+
+
+def _send(link: Link, calls: Sequence[Call]) -> list[Any]:
+    """Send the calls; those whose script the server does not know yet (it did not run) once more, after loading it."""
+    replies = link.execute_many([call.command() for call in calls])
+    unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        link.execute_many([("SCRIPT", "LOAD", script(name).text) for name in {calls[n].name for n in unknown}])
+        again = link.execute_many([calls[n].command() for n in unknown])
+        for n, reply in zip(unknown, again, strict=True):
+            replies[n] = reply
+    return replies
+
+
+def translate(error: RedisError) -> QueueingError:
+    """Return the queue's error for one of redis-py."""
+    code, _, argument = str(error).partition(" ")
+    if code == "LEASE_LOST":
+        return LeaseLost(argument)
+    if code == "JOB_NOT_FOUND":
+        return JobNotFound(argument)
+    if code == "WRONG_STATE":
+        job_id, _, state = argument.partition(" ")
+        return WrongState(job_id, state)
+    if isinstance(error, RedisConnectionError | RedisTimeoutError):
+        return StoreUnavailable(f"the database cannot be reached: {error}")
+    if code.rstrip(":") in _NOT_SERVING or not isinstance(error, ResponseError):
+        return StoreUnavailable(f"the database does not serve now: {error}")
+    return QueueingError(f"the database refused a script: {error}")
