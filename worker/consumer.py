@@ -1,0 +1,244 @@
+"""The consumer: reports what finished and claims for every free slot, in one round trip."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, StoreUnavailable
+from worker.executor import Executor
+from worker.outcomes import Outcome
+from worker.waker import LONGEST_WAIT_SECONDS, Waker
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS = 0.1
+LONGEST_RETRY_SECONDS = 2.0  # claiming again well within 5 s of the database being back
+
+WAKE = None  # what the inbox carries besides outcomes
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What one exchange reports: the outcomes of each step, in the order of the steps."""
+
+    steps: list[Step]
+    outcomes: list[list[Outcome]]
+
+
+class Consumer:
+    """Claims jobs for free slots only, so none waits in a worker while a newer one arrives.
+
+    The loop is the main thread's: `run_once` makes one exchange, `wait` sleeps until an attempt ends, a hint
+    arrives, or the next scheduled job is due.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        queues: Sequence[str],
+        worker: str,
+        inbox: SimpleQueue[Outcome | None],
+        executor: Executor,
+        waker: Waker,
+        max_jobs: int | None = None,
+    ) -> None:
+        self._broker = broker
+        self._queues = list(queues)
+        self._worker = worker
+        self._inbox = inbox
+        self._executor = executor
+        self._waker = waker
+        self._jobs_left = max_jobs
+        self._unreported: list[Outcome] = []
+        self._failures = 0
+        self._due_in_seconds = LONGEST_WAIT_SECONDS
+        self.claiming = True
+        self.is_empty = False  # whether the last claim found every queue empty
+        self.unavailable_since: float | None = None
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether `max_jobs` have been claimed."""
+        return self._jobs_left is not None and self._jobs_left <= 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs and nothing is left to report."""
+        return self._executor.free == self._executor.concurrency and not self._unreported
+
+    def run_once(self) -> bool:
+        """Report and claim in one round trip; returns whether anything was reported or claimed.
+
+        When the database cannot be reached nothing is given up: outcomes are reported by a later call, which is safe
+        to repeat, until their leases end.
+        """
+        self._collect()
+        try:
+            busy = self._exchange()
+        except StoreUnavailable as error:
+            self._note_failure(error)
+            return False
+        self._failures, self.unavailable_since = 0, None
+        return busy
+
+    def wait(self, timeout_seconds: float = LONGEST_WAIT_SECONDS) -> None:
+        """Sleep until there may be something to do, or the time is over."""
+        if self._failures:
+            pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._failures, 10))
+            timeout_seconds = min(timeout_seconds, pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
+        elif self._wanted() > 0:
+            self._waker.arm(min(self._due_in_seconds, timeout_seconds))
+        self._receive(timeout_seconds)
+
+    def wake(self) -> None:
+        """End a `wait`; may be called from any thread and from a signal handler."""
+        self._inbox.put(WAKE)
+
+    def release_all(self, leases: Sequence[Any]) -> int:
+        """Give running jobs back uncounted; returns how many were still held."""
+        steps = [self._broker.release_step(lease.job) for lease in leases]
+        if not steps:
+            return 0
+        replies = self._broker.exchange(steps)
+        return sum(not isinstance(reply, QueueingError) for reply in replies)
+
+    def _receive(self, timeout_seconds: float) -> None:
+        try:
+            outcome = self._inbox.get(timeout=timeout_seconds)
+        except Empty:
+            return
+        if outcome is not WAKE:
+            self._unreported.append(outcome)
+
+    def _collect(self) -> None:
+        """Take every outcome that is there; those whose lease is gone are not to be reported."""
+        while not self._inbox.empty():
+            self._receive(0)
+        now = time.monotonic()
+        reportable = []
+        for outcome in self._unreported:
+            if outcome.verdict == "lost" or not outcome.lease.is_held(now):
+                self._settle(outcome, "lost")
+            else:
+                reportable.append(outcome)
+        self._unreported = reportable
+
+    def _wanted(self) -> int:
+        """Return how many jobs to claim now."""
+        if not self.claiming:
+            return 0
+        free = self._executor.free
+        return free if self._jobs_left is None else min(free, self._jobs_left)
+
+    def _exchange(self) -> bool:
+        plan = self._plan()
+        freed = sum(len(outcomes) for outcomes in plan.outcomes)
+        wanted = min(self._executor.concurrency, self._wanted() + freed) if self.claiming else 0
+        if self._jobs_left is not None:
+            wanted = min(wanted, self._jobs_left)
+        claim = [self._broker.claim_step(self._queues[0], self._worker, wanted)] if wanted else []
+        if not plan.steps and not claim:
+            return False
+        sent_at = time.monotonic()
+        replies = self._broker.exchange([*plan.steps, *claim])
+        for outcomes, reply in zip(plan.outcomes, replies, strict=False):
+            self._settle_all(outcomes, reply)
+        claimed = self._take(replies[-1], wanted, sent_at) if claim else 0
+        return freed > 0 or claimed > 0
+
+    def _plan(self) -> _Plan:
+        """Turn the outcomes into steps: one for all that succeeded in a queue, one for each of the others."""
+        plan = _Plan(steps=[], outcomes=[])
+        succeeded: dict[str, list[Outcome]] = defaultdict(list)
+        for outcome in self._unreported:
+            if outcome.verdict == "succeeded":
+                succeeded[outcome.lease.job.queue].append(outcome)
+            else:
+                plan.steps.append(self._fail_step(outcome))
+                plan.outcomes.append([outcome])
+        for queue, outcomes in succeeded.items():
+            plan.steps.append(self._broker.ack_step(queue, [(o.lease.job, o.result) for o in outcomes]))
+            plan.outcomes.append(outcomes)
+        return plan
+
+    def _fail_step(self, outcome: Outcome) -> Step:
+        error = outcome.error or JobError(type="Unknown", message="")
+        return self._broker.fail_step(outcome.lease.job, error, delay_ms=outcome.delay_ms, outcome=outcome.verdict)
+
+    def _settle_all(self, outcomes: list[Outcome], reply: Any) -> None:
+        """Note what became of reported outcomes: a list of bools after an ack, a state or an error after a fail."""
+        if isinstance(reply, StoreUnavailable):
+            raise reply
+        answers = reply if isinstance(reply, list) else [reply]
+        if isinstance(reply, QueueingError):
+            answers = [False] * len(outcomes)
+        for outcome, answer in zip(outcomes, answers, strict=True):
+            self._unreported.remove(outcome)
+            self._settle(outcome, "succeeded" if answer is True else str(answer) if answer else "lost")
+
+    def _settle(self, outcome: Outcome, state: str) -> None:
+        """Free the slot and write the one line that each attempt leaves in the log."""
+        self._executor.settle(outcome.lease)
+        job, error = outcome.lease.job, outcome.error
+        level = logging.INFO if state == "succeeded" else logging.WARNING
+        logger.log(
+            level,
+            "attempt %s of job %s: %s%s",
+            job.attempt,
+            job.id,
+            state,
+            f" ({error.type}: {error.message[:200]})" if error else "",
+            extra={
+                "action": "attempt",
+                "job_id": job.id,
+                "queue": job.queue,
+                "kind": job.kind,
+                "attempt": job.attempt,
+                "worker": self._worker,
+                "outcome": state,
+                "duration_seconds": round(outcome.duration_seconds, 6),
+            },
+        )
+
+    def _take(self, reply: Any, wanted: int, sent_at: float) -> int:
+        """Start what was claimed; while slots are left ask the other queues, in their order."""
+        if isinstance(reply, QueueingError):
+            raise reply
+        claims: list[Claim] = [reply]
+        taken = self._start(reply.jobs, sent_at)
+        for queue in self._queues[1:]:
+            if taken >= wanted:
+                break
+            sent_at = time.monotonic()
+            claims.append(self._broker.claim(queue, self._worker, wanted - taken))
+            taken += self._start(claims[-1].jobs, sent_at)
+        self.is_empty = taken == 0
+        due = [claim.due_in_ms / 1000 for claim in claims if claim.due_in_ms is not None]
+        self._due_in_seconds = min([LONGEST_WAIT_SECONDS, *due])
+        return taken
+
+    def _start(self, jobs: Sequence[Claimed], sent_at: float) -> int:
+        lease_seconds = self._broker.policy.lease_ms / 1000
+        for job in jobs:
+            self._executor.submit(job, lease_seconds=lease_seconds, claimed_at=sent_at)
+        if self._jobs_left is not None:
+            self._jobs_left -= len(jobs)
+        return len(jobs)
+
+    def _note_failure(self, error: StoreUnavailable) -> None:
+        self._failures += 1
+        self.unavailable_since = self.unavailable_since or time.monotonic()
+        self.is_empty = False
+        logger.warning(
+            "%s; trying again",
+            error,
+            extra={"action": "store_unavailable", "worker": self._worker, "failures": self._failures},
+        )

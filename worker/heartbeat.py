@@ -1,0 +1,139 @@
+"""The lease keeper: extends what runs, watches time limits, and shows that the worker lives."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+from queueing import Broker, StoreUnavailable
+from worker.errors import AttemptTimeout, JobCancelled, LeaseLost
+from worker.leases import Lease, LeaseBook
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 5.0
+FORGET_MS = 30_000  # six beats missed
+TICK_SECONDS = 1.0  # progress is shown within this
+
+
+class LeaseKeeper:
+    """Extends every lease after a third of its time, on a thread and a connection of its own.
+
+    So neither a busy handler nor a slow claim lets a lease run out. What it learns on the way it passes on: a lost
+    lease, a cancelled job and an attempt over its time limit interrupt the handler's thread.
+    """
+
+    def __init__(self, broker: Broker, leases: LeaseBook, *, worker: str, queues: Sequence[str], slots: int) -> None:
+        self._broker = broker
+        self._leases = leases
+        self._worker = worker
+        self._queues = queues
+        self._slots = slots
+        self._stopping = threading.Event()
+        self._next_beat = 0.0
+        self._extend_after = broker.policy.lease_ms / 3000
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and take the worker off the list of live ones."""
+        self._stopping.set()
+        self._leases.changed.set()
+        self._thread.join(timeout=5)
+        try:
+            self._beat(b"")
+        except StoreUnavailable:
+            logger.warning("could not sign off", extra={"action": "sign_off_failed", "worker": self._worker})
+        self._broker.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.run_once()
+            except StoreUnavailable as error:
+                logger.warning("%s", error, extra={"action": "keep_leases_failed", "worker": self._worker})
+            self._wait()
+
+    def run_once(self) -> int:
+        """Do what is due now; returns how many leases were extended."""
+        now = time.monotonic()
+        self._enforce_limits(now)
+        if now >= self._next_beat:
+            self._next_beat = now + BEAT_SECONDS
+            self._beat(self._about())
+        due = [lease for lease in self._leases if self._is_due(lease, now)]
+        return self.extend(due)
+
+    def extend_now(self, lease: Lease) -> None:
+        """Extend one lease at once, for its handler; raises LeaseLost."""
+        self.extend([lease])
+        if not lease.is_held(time.monotonic()):
+            raise LeaseLost
+
+    def extend(self, leases: Sequence[Lease]) -> int:
+        """Extend leases, one round trip a queue; returns how many are still held."""
+        by_queue: dict[str, list[Lease]] = defaultdict(list)
+        for lease in leases:
+            by_queue[lease.job.queue].append(lease)
+        with self._lock:
+            return sum(self._extend_queue(of_queue) for of_queue in by_queue.values())
+
+    def _extend_queue(self, leases: list[Lease]) -> int:
+        sent_at = time.monotonic()
+        answers = self._broker.extend([(lease.job, lease.take_progress()) for lease in leases])
+        for lease, answer in zip(leases, answers, strict=True):
+            if not answer.held:
+                self._lose(lease)
+                continue
+            lease.renew(sent_at)
+            if answer.cancel_requested and not lease.cancel_requested.is_set():
+                lease.cancel_requested.set()
+                lease.interrupt(JobCancelled)
+        return sum(answer.held for answer in answers)
+
+    def _is_due(self, lease: Lease, now: float) -> bool:
+        return lease.has_progress or now - lease.renewed_at >= self._extend_after
+
+    def _enforce_limits(self, now: float) -> None:
+        for lease in self._leases:
+            if lease.timeout_at is not None and now >= lease.timeout_at:
+                lease.interrupt(AttemptTimeout)
+            if not lease.is_held(now):
+                self._lose(lease)
+
+    def _lose(self, lease: Lease) -> None:
+        """Stop an attempt whose lease is gone; one that has just ended and been reported is no matter."""
+        lease.lose()
+        if lease.interrupt(LeaseLost):
+            logger.warning(
+                "lease of job %s is lost",
+                lease.job.id,
+                extra={"action": "lease_lost", "job_id": lease.job.id, "worker": self._worker},
+            )
+
+    def _beat(self, about: bytes) -> None:
+        for queue in self._queues:
+            self._broker.beat(queue, self._worker, about, FORGET_MS)
+
+    def _about(self) -> bytes:
+        host, pid, _ = self._worker.split(":")
+        running = [
+            {"job_id": lease.job.id, "kind": lease.job.kind, "attempt": lease.job.attempt} for lease in self._leases
+        ]
+        about = {"host": host, "pid": int(pid), "queues": list(self._queues), "slots": self._slots}
+        return json.dumps({**about, "running": running[:100]}).encode()
+
+    def _wait(self) -> None:
+        now = time.monotonic()
+        limits = [lease.timeout_at - now for lease in self._leases if lease.timeout_at is not None]
+        tick = min(TICK_SECONDS, self._extend_after / 2)
+        self._leases.changed.wait(max(0.01, min([tick, *(limit for limit in limits if limit > 0)])))
+        self._leases.changed.clear()

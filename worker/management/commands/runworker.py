@@ -1,0 +1,127 @@
+"""`manage.py runworker`: arguments and exit code; the work is in worker.runner."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from queueing.conf import get_broker, known_queues
+from worker import signals, supervisor
+from worker.registry import load_handlers
+from worker.runner import Mode, Worker, WorkerOptions
+
+EPILOG = """\
+exit codes:
+  0    done: drained, a limit was reached, or stopped by TERM or INT in order
+  1    an error of the program
+  2    wrong arguments
+  69   --drain: the database could not be reached for 30 s
+  78   a wrong configuration; starting again cannot help
+  130  INT came twice, 143 TERM came twice: what ran was given back at once
+
+signals:
+  TERM, INT  claim no more, finish what runs (up to --grace-seconds), give the rest back; the second time at once
+"""
+
+
+def positive(kind: type[int] | type[float]) -> Any:
+    """Return an argument type for numbers above zero."""
+
+    def parse(text: str) -> int | float:
+        value = kind(text)
+        if not 0 < value < 10**9:
+            raise argparse.ArgumentTypeError(f"{text} is not above zero")
+        return value
+
+    parse.__name__ = "positive " + kind.__name__
+    return parse
+
+
+class Command(BaseCommand):
+    """Take jobs from queues, newest first, and run their handlers."""
+
+    help = "Take jobs from queues, newest first, and run their handlers."
+    requires_system_checks = ()  # they would import the whole API
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Keep the line breaks of the epilog."""
+        return super().create_parser(
+            prog_name,
+            subcommand,
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **kwargs,
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--queues", help="comma list, served in strict order; default: all known queues")
+        parser.add_argument("--concurrency", type=positive(int), default=1, metavar="N", help="handler threads")
+        parser.add_argument("--processes", type=positive(int), default=1, metavar="N", help="supervised children")
+        life = parser.add_mutually_exclusive_group()
+        life.add_argument("--drain", action="store_true", help="run what is ready, then exit (cron, systemd timer)")
+        life.add_argument(
+            "--interval",
+            type=positive(float),
+            metavar="SECONDS",
+            help="drain, sleep until the next interval, repeat",
+        )
+        parser.add_argument("--max-jobs", type=positive(int), metavar="N", help="exit after N jobs (each process)")
+        parser.add_argument("--max-seconds", type=positive(float), metavar="S", help="claim no more after S seconds")
+        parser.add_argument(
+            "--grace-seconds",
+            type=float,
+            default=30.0,
+            metavar="S",
+            help="time to finish after TERM or INT; default 30",
+        )
+
+    def handle(self, **options: Any) -> None:
+        """Run the worker and exit with its code."""
+        queues = self._queues(options["queues"])
+        stop = signals.StopRequest()
+        signals.install(stop)
+        if options["processes"] > 1:
+            code = supervisor.Supervisor(self._child_command(options), options["processes"], stop).run()
+        else:
+            code = self._work(queues, options, stop)
+        sys.exit(code)
+
+    def _work(self, queues: list[str], options: dict[str, Any], stop: signals.StopRequest) -> int:
+        mode = Mode.DRAIN if options["drain"] else Mode.INTERVAL if options["interval"] else Mode.CONTINUOUS
+        worker = Worker(
+            get_broker(),
+            load_handlers(),
+            WorkerOptions(
+                queues=queues,
+                concurrency=options["concurrency"],
+                mode=mode,
+                interval_seconds=options["interval"] or 0.0,
+                max_jobs=options["max_jobs"],
+                max_seconds=options["max_seconds"],
+                grace_seconds=max(0.0, options["grace_seconds"]),
+            ),
+            stop,
+            still_wanted=supervisor.parent_is_alive,
+        )
+        return worker.run()
+
+    def _queues(self, text: str | None) -> list[str]:
+        known = known_queues()
+        queues = [name.strip() for name in text.split(",")] if text else known
+        unknown = [name for name in queues if name not in known]
+        if unknown or len(set(queues)) != len(queues):
+            wrong = ", ".join(unknown) or "a queue named twice"
+            raise CommandError(f"--queues: {wrong}; known queues: {', '.join(known)}", returncode=2)
+        return queues
+
+    def _child_command(self, options: dict[str, Any]) -> list[str]:
+        arguments = ["runworker", "--concurrency", str(options["concurrency"])]
+        arguments += ["--grace-seconds", str(options["grace_seconds"])]
+        for name in ("queues", "interval", "max_jobs", "max_seconds"):
+            if options[name] is not None:
+                arguments += [f"--{name.replace('_', '-')}", str(options[name])]
+        return supervisor.child_command([*arguments, *(["--drain"] if options["drain"] else [])])

@@ -1,0 +1,201 @@
+"""The life of a worker process: its parts, how it lives, and the order in which it stops."""
+
+from __future__ import annotations
+
+import enum
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from queueing import Broker, StoreUnavailable
+from worker.consumer import Consumer
+from worker.errors import LeaseLost
+from worker.executor import Executor
+from worker.heartbeat import LeaseKeeper
+from worker.leases import LeaseBook
+from worker.maintenance import Maintenance
+from worker.outcomes import Outcome
+from worker.registry import Handler
+from worker.signals import StopRequest
+from worker.waker import Waker
+
+EXIT_CLEAN = 0
+EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: the database could not be reached
+EXIT_FORCED = 128  # + the number of the signal that came twice
+
+DRAIN_PATIENCE_SECONDS = 30.0  # how long a drain tries to reach the database
+
+
+class Mode(enum.StrEnum):
+    """How a worker lives."""
+
+    CONTINUOUS = "continuous"
+    DRAIN = "drain"
+    INTERVAL = "interval"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """How a worker is to run; times in seconds."""
+
+    queues: Sequence[str]
+    concurrency: int = 1
+    mode: Mode = Mode.CONTINUOUS
+    interval_seconds: float = 60.0
+    max_jobs: int | None = None
+    max_seconds: float | None = None
+    grace_seconds: float = 30.0
+
+
+def new_worker_name() -> str:
+    """Make a name no other worker has had: host, process id and four random bytes."""
+    host = socket.gethostname().replace(":", "-").replace("|", "-")
+    return f"{host}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class Worker:
+    """One worker process. Threads: the caller's (consumer), the handlers', lease keeper, maintenance, waker.
+
+    Each of the last three has a connection of its own, as has the consumer.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        handlers: Mapping[str, Handler],
+        options: WorkerOptions,
+        stop: StopRequest,
+        *,
+        still_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.name = new_worker_name()
+        self._options = options
+        self._stop = stop
+        self._still_wanted = still_wanted
+        self._leases = LeaseBook()
+        inbox: SimpleQueue[Outcome | None] = SimpleQueue()
+        self._keeper = LeaseKeeper(
+            broker.dedicated(),
+            self._leases,
+            worker=self.name,
+            queues=options.queues,
+            slots=options.concurrency,
+        )
+        self._maintenance = Maintenance(broker.dedicated(), options.queues)
+        self._executor = Executor(
+            concurrency=options.concurrency,
+            handlers=handlers,
+            leases=self._leases,
+            report=inbox.put,
+            extend=self._keeper.extend_now,
+        )
+        self._waker = Waker(broker.dedicated(), options.queues, wake=lambda: inbox.put(None))
+        self._consumer_broker = broker.dedicated()
+        self._consumer = Consumer(
+            self._consumer_broker,
+            queues=options.queues,
+            worker=self.name,
+            inbox=inbox,
+            executor=self._executor,
+            waker=self._waker,
+            max_jobs=options.max_jobs,
+        )
+        self._ends_at = time.monotonic() + options.max_seconds if options.max_seconds is not None else None
+        stop.on_change = self._consumer.wake
+
+    def run(self) -> int:
+        """Live as told and return the process's exit code."""
+        self._start()
+        try:
+            code = self._live()
+        finally:
+            forced = self._shut_down()
+        return forced or code
+
+    def _start(self) -> None:
+        self._executor.start()
+        self._keeper.start()
+        self._maintenance.start()
+        self._waker.start()
+
+    def _live(self) -> int:
+        if self._options.mode is Mode.CONTINUOUS:
+            return self._consume(until_empty=False)
+        while True:
+            began = time.monotonic()
+            code = self._consume(until_empty=True)
+            if self._options.mode is Mode.DRAIN or self._must_end():
+                return code
+            self._sleep_until(began + self._options.interval_seconds)
+
+    def _consume(self, *, until_empty: bool) -> int:
+        """Run jobs until told to end, or until every queue is empty and nothing runs; returns an exit code."""
+        while not self._must_end():
+            if self._consumer.run_once():
+                continue
+            if until_empty and self._consumer.is_empty and self._consumer.is_idle:
+                break
+            if until_empty and self._is_out_of_patience():
+                return EXIT_UNAVAILABLE
+            self._consumer.wait(self._tick())
+        return EXIT_CLEAN
+
+    def _is_out_of_patience(self) -> bool:
+        since = self._consumer.unavailable_since
+        return since is not None and time.monotonic() - since > DRAIN_PATIENCE_SECONDS
+
+    def _must_end(self) -> bool:
+        """Whether to claim no more: told to, out of time, out of jobs, or left alone by the supervisor."""
+        if not self._still_wanted():
+            self._stop.request()
+        out_of_time = self._ends_at is not None and time.monotonic() >= self._ends_at
+        return self._stop.requested.is_set() or out_of_time or self._consumer.is_exhausted
+
+    def _tick(self) -> float:
+        if self._ends_at is None:
+            return 1.0
+        return max(0.001, min(1.0, self._ends_at - time.monotonic()))
+
+    def _sleep_until(self, moment: float) -> None:
+        """Sleep between two drains, until the next one or a reason to end."""
+        while not self._must_end() and (left := moment - time.monotonic()) > 0:
+            self._stop.requested.wait(min(left, self._tick()))
+
+    def _shut_down(self) -> int:
+        """Stop in order; returns the exit code of a forced stop, else 0.
+
+        1. Claim no more. 2. Let what runs finish, up to the grace, and report it. 3. Give the rest back, so that
+        another worker starts it at once, and interrupt its handlers. 4. Stop maintenance and waker. 5. Stop the lease
+        keeper last: until then leases are kept.
+        """
+        self._consumer.claiming = False
+        self._finish_running(time.monotonic() + self._options.grace_seconds)
+        self._give_back()
+        self._executor.stop()
+        self._waker.stop()
+        self._maintenance.stop()
+        self._keeper.stop()
+        self._consumer_broker.close()
+        forced = self._stop.at_once.is_set() and self._stop.signal_number is not None
+        return EXIT_FORCED + (self._stop.signal_number or 0) if forced else 0
+
+    def _finish_running(self, until: float) -> None:
+        while not self._consumer.is_idle and time.monotonic() < until and not self._stop.at_once.is_set():
+            if not self._consumer.run_once():
+                self._consumer.wait(min(0.1, max(0.001, until - time.monotonic())))
+        self._consumer.run_once()
+
+    def _give_back(self) -> None:
+        running = list(self._leases)
+        try:
+            self._consumer.release_all(running)
+        except StoreUnavailable:
+            return  # the reaper takes them back when their leases end
+        finally:
+            for lease in running:
+                lease.lose()
+                lease.interrupt(LeaseLost)

@@ -1,0 +1,118 @@
+"""Several worker processes under one parent: started together, replaced when they die, stopped together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.signals import StopRequest
+
+logger = logging.getLogger(__name__)
+
+PARENT_VARIABLE = "RUNWORKER_PARENT"  # a child ends in order when this process is gone
+EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again cannot help
+FIRST_RESTART_SECONDS = 0.5
+LONGEST_RESTART_SECONDS = 30.0
+POLL_SECONDS = 0.05
+STEADY_SECONDS = 60.0  # a child that lived this long starts again without delay growing
+
+
+@dataclass(slots=True)
+class Child:
+    """One worker process, or the wait until it is started again."""
+
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    restarts: int = 0
+    exit_code: int | None = None
+
+
+class Supervisor:
+    """Runs `count` children of one command line.
+
+    A child that exits with 0 has done what it was told and is not replaced; one that dies is, after a delay that
+    grows while it keeps dying. TERM and INT are passed on, and so is the second one.
+    """
+
+    def __init__(self, command: Sequence[str], count: int, stop: StopRequest) -> None:
+        self._command = list(command)
+        self._stop = stop
+        self._children = [Child() for _ in range(count)]
+        self._told = 0
+
+    def run(self) -> int:
+        """Supervise until every child is done; returns the first exit code that is not 0, else 0."""
+        while not all(child.exit_code is not None for child in self._children):
+            if not self.run_once():
+                time.sleep(POLL_SECONDS)
+        return next((child.exit_code for child in self._children if child.exit_code), 0)
+
+    def run_once(self) -> int:
+        """Start, collect and signal children as is due; returns how many changed."""
+        self._pass_on()
+        return sum(self._look_after(child) for child in self._children if child.exit_code is None)
+
+    def _look_after(self, child: Child) -> bool:
+        if child.process is None:
+            return self._start_when_due(child)
+        code = child.process.poll()
+        if code is None:
+            return False
+        child.process = None
+        self._decide(child, code if code >= 0 else 128 - code)
+        return True
+
+    def _start_when_due(self, child: Child) -> bool:
+        if self._stop.requested.is_set():
+            child.exit_code = 0
+            return True
+        if time.monotonic() < child.start_at:
+            return False
+        environment = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
+        child.process = subprocess.Popen(self._command, env=environment, process_group=0)  # noqa: S603 - our own command
+        child.started_at = time.monotonic()
+        return True
+
+    def _decide(self, child: Child, code: int) -> None:
+        """Replace a child that died, unless it was told to stop or says that it cannot work."""
+        if code in (0, EXIT_CONFIGURATION) or self._stop.requested.is_set():
+            child.exit_code = code
+            if code == EXIT_CONFIGURATION:
+                self._stop.request()
+            return
+        lived = time.monotonic() - child.started_at
+        child.restarts = 0 if lived > STEADY_SECONDS else child.restarts + 1
+        delay = min(LONGEST_RESTART_SECONDS, FIRST_RESTART_SECONDS * 2 ** min(child.restarts, 10))
+        child.start_at = time.monotonic() + delay
+        logger.error(
+            "worker process exited with %s, starting another in %.1f s",
+            code,
+            delay,
+            extra={"action": "child_died", "exit_code": code},
+        )
+
+    def _pass_on(self) -> None:
+        """Send the stop request on to every child, each of the two steps once."""
+        wanted = int(self._stop.requested.is_set()) + int(self._stop.at_once.is_set())
+        while self._told < wanted:
+            self._told += 1
+            for child in self._children:
+                if child.process is not None:
+                    child.process.terminate()
+
+
+def child_command(arguments: Sequence[str]) -> list[str]:
+    """Return the command line of a child: this one, with one process."""
+    return [sys.executable, sys.argv[0], *arguments]
+
+
+def parent_is_alive() -> bool:
+    """Whether the supervisor that started this process lives; True for a process without one."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    return parent is None or os.getppid() == int(parent)

@@ -1,0 +1,51 @@
+"""Waiting for work without asking for it: a hint from the queue wakes an idle worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+
+from queueing import Broker, QueueingError
+
+LONGEST_WAIT_SECONDS = 1.0  # a lost hint costs no more than this
+
+
+class Waker:
+    """Blocks on the queues' hints, on a thread and a connection of its own, while the consumer waits.
+
+    The connection carries no job, so nothing is lost with it. `wake` is called once for each `arm`: on a hint, when
+    the time is over, or when the database cannot be reached (the consumer's own next call will say so).
+    """
+
+    def __init__(self, broker: Broker, queues: Sequence[str], wake: Callable[[], None]) -> None:
+        self._broker = broker
+        self._queues = queues
+        self._wake = wake
+        self._orders: SimpleQueue[float | None] = SimpleQueue()
+        self._armed = False
+        self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end; it may still block for up to a second, which nobody needs to wait for."""
+        self._orders.put(None)
+
+    def arm(self, timeout_seconds: float) -> None:
+        """Wake the consumer at the next hint, or after the time; does nothing while armed already."""
+        if not self._armed:
+            self._armed = True
+            self._orders.put(min(timeout_seconds, LONGEST_WAIT_SECONDS))
+
+    def _run(self) -> None:
+        while (timeout_seconds := self._orders.get()) is not None:
+            try:
+                self._broker.wait_for_hint(self._queues, timeout_seconds)
+            except QueueingError:
+                self._broker.close()
+            self._armed = False
+            self._wake()
+        self._broker.close()
