@@ -1,0 +1,50 @@
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for p in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	--custom-compile-command 'make requirements' pyproject.toml
+
+.PHONY: help install up test check bench requirements
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  %-14s %s\n' "$$name" "$$text"; done
+
+install: .venv/dev.stamp ## Create .venv and install everything, hash-checked (nothing to do when up to date)
+
+up: .venv/runtime.stamp ## Start it all: Valkey, the API and one worker; Ctrl-C stops them in order
+	@exec $(BIN)/python manage.py up
+
+test: .venv/dev.stamp ## Run the tests, against real servers on private sockets
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp ## Run the linters, the type checker, the import contracts and Django's own checks
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py check --settings settings.test --fail-level WARNING
+	$(BIN)/python manage.py makemigrations --settings settings.test --check --dry-run
+
+bench: .venv/dev.stamp ## Run the benchmarks
+	$(BIN)/python -m benchmarks
+
+requirements: .venv/dev.stamp ## Compile requirements*.txt anew from pyproject.toml
+	$(COMPILE) --output-file requirements.txt
+	$(COMPILE) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "python3 >= 3.11 is needed, and none was found on PATH" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+
+.venv/runtime.stamp: requirements.txt | .venv/bin/python
+	$(PIP) install --require-hashes --requirement requirements.txt
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt | .venv/bin/python
+	$(PIP) install --require-hashes --requirement requirements-dev.txt
+	@touch .venv/runtime.stamp $@

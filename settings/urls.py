@@ -1,0 +1,24 @@
+"""Where each address leads, and what is answered when none does."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularSwaggerSplitView, SpectacularYAMLAPIView
+
+from jobapi.health import LiveView, ReadyView
+
+urlpatterns = [
+    path("api/v1/", include("jobapi.urls")),
+    path("api/openapi.yaml", SpectacularYAMLAPIView.as_view(), name="openapi"),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="openapi"), name="docs"),
+    path("livez", LiveView.as_view(), name="livez"),
+    path("readyz", ReadyView.as_view(), name="readyz"),
+    path("admin/", admin.site.urls),
+    path("dashboard/", RedirectView.as_view(pattern_name="admin:index"), name="dashboard"),
+    path("", include("django_prometheus.urls")),
+]
+
+handler400 = "jobapi.problems.bad_request"
+handler403 = "jobapi.problems.forbidden"
+handler404 = "jobapi.problems.not_found"
+handler500 = "jobapi.problems.server_error"

@@ -1,0 +1,39 @@
+"""What every test may ask for: a private Valkey server for the session, and a clean one for each test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from queueing.embedded import EmbeddedServer
+
+
+@pytest.fixture(scope="session")
+def var_dir() -> Iterator[Path]:
+    """Make the VAR_DIR that the test settings name, and remove it at the end."""
+    settings.VAR_DIR.mkdir(mode=0o700)
+    yield settings.VAR_DIR
+    shutil.rmtree(settings.VAR_DIR)
+
+
+@pytest.fixture(scope="session")
+def valkey_server(var_dir: Path) -> Iterator[EmbeddedServer]:
+    """Run one Valkey server for the session: the one that the test settings' REDIS_URL leads to."""
+    with EmbeddedServer(var_dir) as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(valkey_server: EmbeddedServer) -> Iterator[Redis]:
+    """Give a client of the session's server, emptied; the client never sends a command twice."""
+    client = Redis.from_url(valkey_server.url, retry=Retry(NoBackoff(), 0))
+    client.flushall()
+    yield client
+    client.close()
