@@ -6,19 +6,24 @@ import argparse
 import sys
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from queueing.conf import get_broker, known_queues
+from queueing import StoreUnavailable
+from queueing.audit import check_server
+from queueing.conf import get_broker, get_client, known_queues
 from worker import signals, supervisor
 from worker.registry import load_handlers
 from worker.runner import Mode, Worker, WorkerOptions
+from worker.supervisor import EXIT_CONFIGURATION
 
 EPILOG = """\
 exit codes:
   0    done: drained, a limit was reached, or stopped by TERM or INT in order
   1    an error of the program
   2    wrong arguments
-  69   --drain: the database could not be reached for 30 s
+  69   --drain: the database could not be reached for 20 s
+  70   stuck: no claim went through for 30 s, or a handler did not end when its time was over
   78   a wrong configuration; starting again cannot help
   130  INT came twice, 143 TERM came twice: what ran was given back at once
 
@@ -82,6 +87,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Run the worker and exit with its code."""
         queues = self._queues(options["queues"])
+        self._refuse_unfit_server()
         stop = signals.StopRequest()
         signals.install(stop)
         if options["processes"] > 1:
@@ -108,6 +114,16 @@ class Command(BaseCommand):
             still_wanted=supervisor.parent_is_alive,
         )
         return worker.run()
+
+    def _refuse_unfit_server(self) -> None:
+        """Exit with 78 when the database server would lose jobs; one that cannot be reached yet is waited for."""
+        try:
+            findings = check_server(get_client(), volatile_allowed=settings.ALLOW_VOLATILE)
+        except StoreUnavailable:
+            return
+        errors = [finding.text for finding in findings if finding.level == "error"]
+        if errors:
+            raise CommandError("; ".join(errors), returncode=EXIT_CONFIGURATION)
 
     def _queues(self, text: str | None) -> list[str]:
         known = known_queues()
