@@ -124,6 +124,14 @@ class Broker:
         except RedisError as error:
             raise scripts.translate(error) from error
 
+    def server_time_ms(self) -> int:
+        """Return the server's clock, ms since 1970."""
+        try:
+            seconds, microseconds = self._link.execute(("TIME",))
+        except RedisError as error:
+            raise scripts.translate(error) from error
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     # What producers do
 
     def enqueue(self, queue: str, job: NewJob, *, job_id: str | None = None) -> Enqueued:
@@ -136,6 +144,9 @@ class Broker:
         """Store jobs in one round trip; the last one is claimed first. Up to 1,000 are stored all or none."""
         keys = _keys(queue)
         ids = job_ids or [new_job_id(queue) for _ in jobs]
+        for job_id in ids:
+            if queue_of(job_id) != queue:
+                raise ValueError(f"{job_id!r} is no id of a job of queue {queue}")
         pairs = list(zip(ids, jobs, strict=True))
         chunks = [pairs[start : start + MAX_JOBS_A_CALL] for start in range(0, len(pairs), MAX_JOBS_A_CALL)]
         replies = self.exchange([Step(_enqueue_call(keys, chunk), _read_enqueued) for chunk in chunks])
@@ -222,9 +233,9 @@ class Broker:
         """Expire waiting jobs whose time to live is over; returns how many deadlines were handled."""
         return int(scripts.run(self._link, Call("expire", _keys(queue), (limit,))))
 
-    def reap(self, queue: str, limit: int = 100) -> list[Reaped]:
-        """Take back jobs whose lease ran out."""
-        arguments = (limit, self.policy.max_crashes, _LOST_LEASE)
+    def reap(self, queue: str, limit: int = 100, *, latest_ms: int = 0) -> list[Reaped]:
+        """Take back jobs whose lease ran out; none when the server's clock is past `latest_ms` (0: no such limit)."""
+        arguments = (limit, self.policy.max_crashes, _LOST_LEASE, latest_ms)
         reply = scripts.run(self._link, Call("reap", _keys(queue), arguments))
         return [Reaped(id=job.decode(), state=State(state.decode()), attempt=attempt) for job, state, attempt in reply]
 

@@ -13,8 +13,17 @@ from redis import Redis
 from queueing import scripts
 from queueing.connections import PooledLink
 from queueing.errors import JobNotFound, QueueingError
-from queueing.jobs import EPOCH_MS, TICKS_PER_MS, Job, State, from_ms, job_from_record, queue_of
-from queueing.keys import queue_keys
+from queueing.jobs import (
+    EPOCH_MS,
+    TICKS_PER_MS,
+    Job,
+    State,
+    from_ms,
+    is_queue_name,
+    job_from_record,
+    queue_of,
+)
+from queueing.keys import QueueKeys, queue_keys
 from queueing.scripts import Call
 
 MAX_PAGE = 100
@@ -92,7 +101,7 @@ class Inspector:
         No job is met twice while it stays where it is; one that leaves and comes back may be. Scheduled and
         retrying jobs share a set, so a page of either may hold fewer than `limit` and still have a next one.
         """
-        keys = queue_keys(queue)
+        keys = _keys(queue)
         source = getattr(keys, "scheduled" if state is State.RETRYING else state.value)
         limit = min(max(limit, 1), MAX_PAGE)
         mark = (after.score, after.id) if after else ("", "")
@@ -108,12 +117,18 @@ class Inspector:
 
     def stats_of(self, queues: Sequence[str]) -> list[QueueStats]:
         """Return the figures of several queues in one round trip."""
-        calls = [Call("stats", queue_keys(queue)) for queue in queues]
+        calls = [Call("stats", _keys(queue)) for queue in queues]
         replies = scripts.run_many(self._link, calls)
         for reply in replies:
             if isinstance(reply, QueueingError):
                 raise reply
         return [_read_stats(queue, reply) for queue, reply in zip(queues, replies, strict=True)]
+
+
+def _keys(queue: str) -> QueueKeys:
+    if not is_queue_name(queue):
+        raise ValueError(f"{queue!r} is no queue name")
+    return queue_keys(queue)
 
 
 def _pairs(flat: Sequence[bytes] | Mapping[bytes, bytes]) -> dict[bytes, bytes]:

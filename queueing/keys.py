@@ -53,7 +53,7 @@ class QueueKeys:
         return f"{self.minute_prefix}{minute}"
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1_000)  # bounded: any job id that a client asks for names a queue
 def queue_keys(queue: str) -> QueueKeys:
     """Return the keys of `queue`, a name the caller has checked."""
     root = f"jobs:{{{queue}}}:"

@@ -14,8 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from redis.exceptions import (
+    ClusterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from queueing.connections import Argument, Link
@@ -27,21 +35,10 @@ LUA_FOLDER = Path(__file__).parent / "lua"
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 _PARAMETER = re.compile(r"^-- (KEYS|ARGV)\[(\d+)(\.\.\.)?\] +(\w+)", re.MULTILINE)
 
-#: First words of error replies of a server that cannot serve now.
-_NOT_SERVING = frozenset(
-    {
-        "OOM",
-        "READONLY",
-        "LOADING",
-        "MISCONF",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "BUSY",
-        "NOREPLICAS",
-        "NOAUTH",
-        "NOPERM",
-    }
-)
+# A server that cannot serve now says so with one of these first words, where redis-py leaves the first word in the
+# text, and else by one of these classes.
+_NOT_SERVING = frozenset({"MISCONF", "BUSY", "NOREPLICAS"})
+_NOT_SERVING_ERRORS = (OutOfMemoryError, ReadOnlyError, ClusterDownError, NoPermissionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ def _included(match: re.Match[str]) -> str:
     return (LUA_FOLDER / "include" / f"{match[1]}.lua").read_text().rstrip()
 
 
-@functools.cache
+@functools.lru_cache(maxsize=10_000)
 def _head(name: str, keys: QueueKeys) -> tuple[Argument, ...]:
     """Return what every call of the script on this queue begins with."""
     of = script(name)
@@ -153,6 +150,7 @@ def translate(error: RedisError) -> QueueingError:
         return WrongState(job_id, state)
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
         return StoreUnavailable(f"the database cannot be reached: {error}")
-    if code.rstrip(":") in _NOT_SERVING or not isinstance(error, ResponseError):
+    not_serving = code in _NOT_SERVING or isinstance(error, _NOT_SERVING_ERRORS)
+    if not_serving or not isinstance(error, ResponseError):
         return StoreUnavailable(f"the database does not serve now: {error}")
     return QueueingError(f"the database refused a script: {error}")

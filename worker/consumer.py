@@ -12,7 +12,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, StoreUnavailable
+from queueing.broker import MAX_CLAIM
 from worker.executor import Executor
+from worker.leases import Lease
 from worker.outcomes import Outcome
 from worker.waker import LONGEST_WAIT_SECONDS, Waker
 
@@ -102,7 +104,14 @@ class Consumer:
         """End a `wait`; may be called from any thread and from a signal handler."""
         self._inbox.put(WAKE)
 
-    def release_all(self, leases: Sequence[Any]) -> int:
+    def abandon(self, leases: Sequence[Lease]) -> None:
+        """Report attempts whose handlers do not end, though interrupted, as failed."""
+        error = JobError(type="AttemptTimeout", message="the handler did not end when its time was over")
+        for lease in leases:
+            duration = time.monotonic() - lease.started_at
+            self._inbox.put(Outcome(lease=lease, verdict="failed", duration_seconds=duration, error=error))
+
+    def release_all(self, leases: Sequence[Lease]) -> int:
         """Give running jobs back uncounted; returns how many were still held."""
         steps = [self._broker.release_step(lease.job) for lease in leases]
         if not steps:
@@ -141,7 +150,7 @@ class Consumer:
     def _exchange(self) -> bool:
         plan = self._plan()
         freed = sum(len(outcomes) for outcomes in plan.outcomes)
-        wanted = min(self._executor.concurrency, self._wanted() + freed) if self.claiming else 0
+        wanted = min(self._executor.concurrency, self._wanted() + freed, MAX_CLAIM) if self.claiming else 0
         if self._jobs_left is not None:
             wanted = min(wanted, self._jobs_left)
         claim = [self._broker.claim_step(self._queues[0], self._worker, wanted)] if wanted else []
@@ -152,6 +161,9 @@ class Consumer:
         for outcomes, reply in zip(plan.outcomes, replies, strict=False):
             self._settle_all(outcomes, reply)
         claimed = self._take(replies[-1], wanted, sent_at) if claim else 0
+        for reply in replies:
+            if isinstance(reply, StoreUnavailable):
+                raise reply  # not before what was claimed has started
         return freed > 0 or claimed > 0
 
     def _plan(self) -> _Plan:
@@ -174,9 +186,12 @@ class Consumer:
         return self._broker.fail_step(outcome.lease.job, error, delay_ms=outcome.delay_ms, outcome=outcome.verdict)
 
     def _settle_all(self, outcomes: list[Outcome], reply: Any) -> None:
-        """Note what became of reported outcomes: a list of bools after an ack, a state or an error after a fail."""
+        """Note what became of reported outcomes: a list of bools after an ack, a state or an error after a fail.
+
+        Those that the database could not take now are reported again.
+        """
         if isinstance(reply, StoreUnavailable):
-            raise reply
+            return
         answers = reply if isinstance(reply, list) else [reply]
         if isinstance(reply, QueueingError):
             answers = [False] * len(outcomes)

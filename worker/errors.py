@@ -10,6 +10,8 @@ Exception
     └── LeaseLost         the lease is gone: another worker may run the job now
 """
 
+MAX_DELAY_SECONDS = 366 * 86_400
+
 
 class HandlerSignal(Exception):
     """Base of what a handler raises on purpose."""
@@ -19,8 +21,8 @@ class RetryLater(HandlerSignal):
     """Fail this attempt and run the job again `delay_seconds` from now, if attempts are left."""
 
     def __init__(self, delay_seconds: float, reason: str = "the handler asked to run later") -> None:
-        if delay_seconds < 0:
-            raise ValueError("delay_seconds must not be negative")
+        if not 0 <= delay_seconds <= MAX_DELAY_SECONDS:
+            raise ValueError(f"delay_seconds must lie between 0 and {MAX_DELAY_SECONDS}")
         super().__init__(reason)
         self.delay_seconds = delay_seconds
 

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
-from queueing import Broker, StoreUnavailable
+from queueing import Broker, Extended, QueueingError
 from worker.errors import AttemptTimeout, JobCancelled, LeaseLost
 from worker.leases import Lease, LeaseBook
 
@@ -50,7 +50,7 @@ class LeaseKeeper:
         self._thread.join(timeout=5)
         try:
             self._beat(b"")
-        except StoreUnavailable:
+        except QueueingError:
             logger.warning("could not sign off", extra={"action": "sign_off_failed", "worker": self._worker})
         self._broker.close()
 
@@ -58,7 +58,7 @@ class LeaseKeeper:
         while not self._stopping.is_set():
             try:
                 self.run_once()
-            except StoreUnavailable as error:
+            except QueueingError as error:
                 logger.warning("%s", error, extra={"action": "keep_leases_failed", "worker": self._worker})
             self._wait()
 
@@ -69,7 +69,7 @@ class LeaseKeeper:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_SECONDS
             self._beat(self._about())
-        due = [lease for lease in self._leases if self._is_due(lease, now)]
+        due = [lease for lease in self._leases if lease.is_held(now) and self._is_due(lease, now)]
         return self.extend(due)
 
     def extend_now(self, lease: Lease) -> None:
@@ -88,7 +88,7 @@ class LeaseKeeper:
 
     def _extend_queue(self, leases: list[Lease]) -> int:
         sent_at = time.monotonic()
-        answers = self._broker.extend([(lease.job, lease.take_progress()) for lease in leases])
+        answers = self._send(leases)
         for lease, answer in zip(leases, answers, strict=True):
             if not answer.held:
                 self._lose(lease)
@@ -99,12 +99,21 @@ class LeaseKeeper:
                 lease.interrupt(JobCancelled)
         return sum(answer.held for answer in answers)
 
+    def _send(self, leases: list[Lease]) -> list[Extended]:
+        progress = [lease.take_progress() for lease in leases]
+        try:
+            return self._broker.extend([(lease.job, of_it) for lease, of_it in zip(leases, progress, strict=True)])
+        except QueueingError:
+            for lease, of_it in zip(leases, progress, strict=True):
+                lease.return_progress(of_it)
+            raise
+
     def _is_due(self, lease: Lease, now: float) -> bool:
         return lease.has_progress or now - lease.renewed_at >= self._extend_after
 
     def _enforce_limits(self, now: float) -> None:
         for lease in self._leases:
-            if lease.timeout_at is not None and now >= lease.timeout_at:
+            if now >= lease.timeout_at:
                 lease.interrupt(AttemptTimeout)
             if not lease.is_held(now):
                 self._lose(lease)
@@ -120,8 +129,9 @@ class LeaseKeeper:
             )
 
     def _beat(self, about: bytes) -> None:
-        for queue in self._queues:
-            self._broker.beat(queue, self._worker, about, FORGET_MS)
+        with self._lock:
+            for queue in self._queues:
+                self._broker.beat(queue, self._worker, about, FORGET_MS)
 
     def _about(self) -> bytes:
         host, pid, _ = self._worker.split(":")
@@ -133,7 +143,7 @@ class LeaseKeeper:
 
     def _wait(self) -> None:
         now = time.monotonic()
-        limits = [lease.timeout_at - now for lease in self._leases if lease.timeout_at is not None]
+        limits = [lease.timeout_at - now for lease in self._leases]
         tick = min(TICK_SECONDS, self._extend_after / 2)
         self._leases.changed.wait(max(0.01, min([tick, *(limit for limit in limits if limit > 0)])))
         self._leases.changed.clear()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
 
 from queueing import Claimed
 from worker.errors import AttemptInterrupted
+
+MAX_RUNTIME_SECONDS = 3600.0  # of an attempt whose job names no time limit
+YIELD_SECONDS = 10.0  # in which an interrupted handler must have ended
 
 
 class Lease:
@@ -22,13 +26,13 @@ class Lease:
     def __init__(self, job: Claimed, *, lease_seconds: float, claimed_at: float) -> None:
         self.job = job
         self.started_at = time.monotonic()
-        self.timeout_at = self.started_at + job.timeout_ms / 1000 if job.timeout_ms else None
+        self.timeout_at = self.started_at + (job.timeout_ms / 1000 if job.timeout_ms else MAX_RUNTIME_SECONDS)
         self.cancel_requested = threading.Event()
         self._lease_seconds = lease_seconds
         self._lock = threading.Lock()
         self._thread_id: int | None = None
         self._interrupted = False
-        self._lost = False
+        self._lost_at = math.inf
         self._progress: bytes | None = None
         self.renew(claimed_at)
 
@@ -39,11 +43,15 @@ class Lease:
 
     def is_held(self, now: float) -> bool:
         """Whether the attempt may still be reported."""
-        return not self._lost and now < self.deadline
+        return now < min(self.deadline, self._lost_at)
 
     def lose(self) -> None:
         """Note that the lease is gone."""
-        self._lost = True
+        self._lost_at = min(self._lost_at, time.monotonic())
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether the handler was interrupted, by its time limit or for a lost lease, and does not end."""
+        return now > min(self.timeout_at, self._lost_at) + YIELD_SECONDS
 
     def set_progress(self, fraction: float, note: str) -> None:
         """Keep the handler's progress until it is sent with the next extend."""
@@ -53,6 +61,11 @@ class Lease:
         """Return progress that was not sent yet, once."""
         progress, self._progress = self._progress, None
         return progress
+
+    def return_progress(self, progress: bytes | None) -> None:
+        """Keep progress that could not be sent, unless there is newer."""
+        if self._progress is None:
+            self._progress = progress
 
     @property
     def has_progress(self) -> bool:
@@ -85,21 +98,24 @@ class Lease:
 
 
 class LeaseBook:
-    """The leases held at the moment, by job id; safe for threads."""
+    """The leases held at the moment; safe for threads.
+
+    Kept by token: a job whose lease was lost may be claimed again here before its old handler has ended.
+    """
 
     def __init__(self) -> None:
         self._leases: dict[str, Lease] = {}
         self.changed = threading.Event()
 
     def add(self, lease: Lease) -> None:
-        """Keep a lease; wakes the keeper when the attempt has a time limit."""
-        self._leases[lease.job.id] = lease
-        if lease.timeout_at is not None:
+        """Keep a lease; wakes the keeper, which ticks once a second, when the attempt has less time than that."""
+        self._leases[lease.job.lease_token] = lease
+        if lease.timeout_at - lease.started_at < 1.0:
             self.changed.set()
 
     def remove(self, lease: Lease) -> None:
         """Forget a lease."""
-        self._leases.pop(lease.job.id, None)
+        self._leases.pop(lease.job.lease_token, None)
 
     def __iter__(self) -> Iterator[Lease]:
         return iter(list(self._leases.values()))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Sequence
 
-from queueing import Broker, StoreUnavailable
+from queueing import Broker, QueueingError
+from worker.clock import ClockGuard
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ class Maintenance:
     def __init__(self, broker: Broker, queues: Sequence[str]) -> None:
         self._broker = broker
         self._queues = queues
+        self._guard = ClockGuard(hold_ms=broker.policy.lease_ms)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
 
@@ -42,18 +45,27 @@ class Maintenance:
         while not self._stopping.wait(TICK_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
             try:
                 self.run_once()
-            except StoreUnavailable as error:
+            except QueueingError as error:
                 logger.warning("%s", error, extra={"action": "maintenance_failed"})
 
     def run_once(self) -> int:
         """Do one tick for every queue; returns how many jobs were moved or deleted."""
-        return sum(self._reap(queue) + self._tidy(queue) for queue in self._queues)
+        latest_ms = self._latest_ms()
+        reaped = sum(self._reap(queue, latest_ms) for queue in self._queues) if latest_ms else 0
+        return reaped + sum(self._tidy(queue) for queue in self._queues)
 
-    def _reap(self, queue: str) -> int:
+    def _latest_ms(self) -> int | None:
+        """Return the latest server time at which to reap in this tick, None for not at all."""
+        latest_ms = self._guard.latest_ms(self._broker.server_time_ms(), round(time.monotonic() * 1000))
+        if latest_ms is None:
+            logger.warning("the database server's clock jumped: not reaping", extra={"action": "clock_jump"})
+        return latest_ms
+
+    def _reap(self, queue: str, latest_ms: int) -> int:
         """Take back every job of the queue whose lease ran out."""
         total = 0
         for _ in range(MAX_ROUNDS):
-            reaped = self._broker.reap(queue, BATCH)
+            reaped = self._broker.reap(queue, BATCH, latest_ms=latest_ms)
             for job in reaped:
                 logger.warning(
                     "lease of job %s ran out, it is %s now",

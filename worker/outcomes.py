@@ -57,7 +57,7 @@ def _judge(lease: Lease, handlers: Mapping[str, Handler], extend: Callable[[Leas
         return "succeeded", _call(lease, handlers[kind], extend), None, None
     except BaseException as error:  # noqa: BLE001 - also SystemExit and MemoryError: a handler ends its attempt, never the worker
         lease.leave()
-        return _verdict_on(error)
+        return _safe_verdict_on(error)
 
 
 def _call(lease: Lease, handler: Handler, extend: Callable[[Lease], None]) -> bytes | None:
@@ -69,6 +69,15 @@ def _call(lease: Lease, handler: Handler, extend: Callable[[Lease], None]) -> by
     finally:
         lease.leave()
     return None if value is None else encode_result(value)
+
+
+def _safe_verdict_on(error: BaseException) -> Verdict:
+    """Return the verdict, also on an error of a handler's own making that cannot be read."""
+    try:
+        return _verdict_on(error)
+    except Exception as unreadable:  # noqa: BLE001 - its attributes are a handler's own code
+        message = f"the error could not be read: {type(unreadable).__qualname__}"
+        return "failed", None, JobError(type=type(error).__qualname__, message=message), None
 
 
 def _verdict_on(error: BaseException) -> Verdict:

@@ -22,12 +22,13 @@ from worker.outcomes import Outcome
 from worker.registry import Handler
 from worker.signals import StopRequest
 from worker.waker import Waker
+from worker.watchdog import EXIT_STUCK, Watchdog
 
 EXIT_CLEAN = 0
 EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: the database could not be reached
 EXIT_FORCED = 128  # + the number of the signal that came twice
 
-DRAIN_PATIENCE_SECONDS = 30.0  # how long a drain tries to reach the database
+DRAIN_PATIENCE_SECONDS = 20.0  # how long a drain tries to reach the database; less than the watchdog has
 
 
 class Mode(enum.StrEnum):
@@ -105,6 +106,8 @@ class Worker:
             max_jobs=options.max_jobs,
         )
         self._ends_at = time.monotonic() + options.max_seconds if options.max_seconds is not None else None
+        self._watchdog = Watchdog()
+        self._is_stuck = False
         stop.on_change = self._consumer.wake
 
     def run(self) -> int:
@@ -112,15 +115,18 @@ class Worker:
         self._start()
         try:
             code = self._live()
+            if code == EXIT_CLEAN:
+                self._finish_last()
         finally:
             forced = self._shut_down()
-        return forced or code
+        return EXIT_STUCK if self._is_stuck else forced or code
 
     def _start(self) -> None:
         self._executor.start()
         self._keeper.start()
         self._maintenance.start()
         self._waker.start()
+        self._watchdog.start()
 
     def _live(self) -> int:
         if self._options.mode is Mode.CONTINUOUS:
@@ -135,7 +141,7 @@ class Worker:
     def _consume(self, *, until_empty: bool) -> int:
         """Run jobs until told to end, or until every queue is empty and nothing runs; returns an exit code."""
         while not self._must_end():
-            if self._consumer.run_once():
+            if self._step():
                 continue
             if until_empty and self._consumer.is_empty and self._consumer.is_idle:
                 break
@@ -144,16 +150,36 @@ class Worker:
             self._consumer.wait(self._tick())
         return EXIT_CLEAN
 
+    def _step(self) -> bool:
+        busy = self._consumer.run_once()
+        if self._consumer.unavailable_since is None:
+            self._watchdog.pat()
+        return busy
+
+    def _finish_last(self) -> None:
+        """Let the last jobs of a limited life end: the grace is for what a request to stop meets."""
+        self._consumer.claiming = False
+        while not self._consumer.is_idle and not self._must_stop():
+            if not self._step():
+                self._consumer.wait()
+
     def _is_out_of_patience(self) -> bool:
         since = self._consumer.unavailable_since
         return since is not None and time.monotonic() - since > DRAIN_PATIENCE_SECONDS
 
     def _must_end(self) -> bool:
-        """Whether to claim no more: told to, out of time, out of jobs, or left alone by the supervisor."""
-        if not self._still_wanted():
-            self._stop.request()
+        """Whether to claim no more: to stop, out of time, or out of jobs."""
         out_of_time = self._ends_at is not None and time.monotonic() >= self._ends_at
-        return self._stop.requested.is_set() or out_of_time or self._consumer.is_exhausted
+        return self._must_stop() or out_of_time or self._consumer.is_exhausted
+
+    def _must_stop(self) -> bool:
+        """Whether to end also what runs: told to, stuck, or left alone by the supervisor."""
+        if not self._stop.requested.is_set() and not self._still_wanted():
+            self._stop.request()
+        if any(lease.is_stuck(time.monotonic()) for lease in self._leases):
+            self._is_stuck = True
+            return True
+        return self._stop.requested.is_set()
 
     def _tick(self) -> float:
         if self._ends_at is None:
@@ -163,16 +189,19 @@ class Worker:
     def _sleep_until(self, moment: float) -> None:
         """Sleep between two drains, until the next one or a reason to end."""
         while not self._must_end() and (left := moment - time.monotonic()) > 0:
+            self._watchdog.pat()
             self._stop.requested.wait(min(left, self._tick()))
 
     def _shut_down(self) -> int:
         """Stop in order; returns the exit code of a forced stop, else 0.
 
-        1. Claim no more. 2. Let what runs finish, up to the grace, and report it. 3. Give the rest back, so that
-        another worker starts it at once, and interrupt its handlers. 4. Stop maintenance and waker. 5. Stop the lease
-        keeper last: until then leases are kept.
+        1. Claim no more, and report as failed what is stuck. 2. Let what runs finish, up to the grace, and report it.
+        3. Give the rest back, so that another worker starts it at once, and interrupt its handlers. 4. Stop maintenance
+        and waker. 5. Stop the lease keeper last: until then leases are kept.
         """
+        self._watchdog.stop()
         self._consumer.claiming = False
+        self._consumer.abandon([lease for lease in self._leases if lease.is_stuck(time.monotonic())])
         self._finish_running(time.monotonic() + self._options.grace_seconds)
         self._give_back()
         self._executor.stop()

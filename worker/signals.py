@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from types import FrameType
+
+
+class Flag:
+    """An event that a signal's handler may set whatever its thread is doing.
+
+    threading.Event takes a lock: set while the same thread waits for it or sets it, it never returns.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._bell: SimpleQueue[None] = SimpleQueue()
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it, waking who waits."""
+        self._is_set = True
+        self._bell.put(None)
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait until it is set, or the time is over; returns whether it is set."""
+        if not self._is_set:
+            with contextlib.suppress(Empty):
+                self._bell.get(timeout=timeout_seconds)
+                self._bell.put(None)  # for the next who waits
+        return self._is_set
 
 
 class StopRequest:
     """Whether the worker is to stop, and whether at once. `on_change` is called at each request."""
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
-        self.requested = threading.Event()
-        self.at_once = threading.Event()
+        self.requested = Flag()
+        self.at_once = Flag()
         self.signal_number: int | None = None
         self.on_change = on_change
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 from queueing import Broker, QueueingError
 
+PAUSE_SECONDS = 0.1  # a consumer whose own connection works must not spin because this one is refused
 LONGEST_WAIT_SECONDS = 1.0  # a lost hint costs no more than this
 
 
@@ -46,6 +48,7 @@ class Waker:
                 self._broker.wait_for_hint(self._queues, timeout_seconds)
             except QueueingError:
                 self._broker.close()
+                time.sleep(PAUSE_SECONDS)
             self._armed = False
             self._wake()
         self._broker.close()

@@ -15,7 +15,7 @@
 -- ARGV[6] nonce          random; makes the tokens of this call impossible to guess or to repeat
 -- ARGV[7] worker         who claims
 --
--- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled), jobs}: the jobs in the order they were taken,
+-- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled; 0: claim again), jobs}: the jobs in the order taken,
 -- each as {id, token, attempt, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags}. The stamp is the
 -- queue's clock after the call: a claim that found nothing lies between the operations of this stamp and the next.
 local ready, running, scheduled, deadlines, expired, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -65,7 +65,7 @@ end
 
 -- A round normally suffices; more are needed when a job taken turns out to be expired or damaged, and with
 -- fair_every, which takes one by one because every k-th is the oldest.
-for _ = 1, limit + 10 do
+for _ = 1, limit + 1000 do
   local want = limit - #jobs
   if want <= 0 then break end
   local ids
@@ -83,4 +83,5 @@ if #jobs > 0 then
   redis.call('ZADD', running, unpack(leases))
   redis.call('HSET', meta, 'clock', int(clock), 'claimed', int(claimed + #jobs))
 end
-return { 0, int(clock), due_in_ms(), jobs }
+local more_now = limit > 0 and #jobs == 0 and redis.call('ZCARD', ready) > 0
+return { 0, int(clock), more_now and 0 or due_in_ms(), jobs }

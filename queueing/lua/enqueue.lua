@@ -36,7 +36,7 @@ redis.call('ZCARD', deadlines)
 local function holder_of(unique)
   local id = redis.pcall('GET', unique_prefix .. unique)
   if type(id) ~= 'string' then return nil end
-  local holder = read(id, 't')
+  local holder = read(id, 't', 'd')
   if not holder or FINISHED[holder[1]] then return nil end
   return id, holder
 end
@@ -46,16 +46,16 @@ local replies, new, in_batch = {}, {}, {}
 local at = 5
 while at <= #ARGV do
   local id, unique, width = ARGV[at], ARGV[at + 5], tonumber(ARGV[at + 6])
-  local stored = in_batch[id] or read(id, 't')
+  local stored = in_batch[id] or read(id, 't', 'd')
   local holder_id, holder
   if not stored and unique ~= '' then
     holder_id = in_batch['unique ' .. unique]
     if holder_id then holder = in_batch[holder_id] else holder_id, holder = holder_of(unique) end
   end
   if stored then
-    replies[#replies + 1] = { id, 'exists', stored[1], '0', stored[2], stored[2], 0 }
+    replies[#replies + 1] = { id, 'exists', stored[1], '0', stored[2], stored[3] or stored[2], 0 }
   elseif holder_id then
-    replies[#replies + 1] = { holder_id, 'unique', holder[1], '0', holder[2], holder[2], 0 }
+    replies[#replies + 1] = { holder_id, 'unique', holder[1], '0', holder[2], holder[3] or holder[2], 0 }
   else
     local due_ms = math.max(tonumber(ARGV[at + 2]), now_ms + tonumber(ARGV[at + 3]))
     local job = { id = id, at = at, width = width, unique = unique, state = 'ready', due_ms = due_ms }
@@ -69,7 +69,7 @@ while at <= #ARGV do
     end
     job.order = int(tonumber(ARGV[at + 1]) * TICKS_PER_PRIORITY + ticks)
     new[#new + 1] = job
-    in_batch[id] = { job.state, int(now_ms) }
+    in_batch[id] = { job.state, int(now_ms), int(due_ms) }
     if unique ~= '' then in_batch['unique ' .. unique] = id end
     replies[#replies + 1] = { id, 'created', job.state, int(ticks), int(now_ms), int(due_ms), 0 }
   end

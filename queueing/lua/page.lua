@@ -12,22 +12,24 @@
 local source = KEYS[1]
 local job_prefix, limit, after_score, after_id = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 
-local function first_rank()
-  if after_score == '' then return 0 end
-  local rank = redis.call('ZREVRANK', source, after_id)
-  if rank then return rank + 1 end
-  return redis.call('ZCOUNT', source, '(' .. after_score, '+inf')
+-- Jobs of one score lie together, ids descending, so halving finds where the mark would be among them.
+local function rank_after_mark()
+  local rank = redis.call('ZCOUNT', source, '(' .. after_score, '+inf')
+  local size = redis.call('ZCOUNT', source, after_score, after_score)
+  while size > 0 do
+    local half = math.floor(size / 2)
+    if redis.call('ZREVRANGE', source, rank + half, rank + half)[1] >= after_id then
+      rank, size = rank + half + 1, size - half - 1
+    else
+      size = half
+    end
+  end
+  return rank
 end
 
-local function was_seen(id, score)
-  return after_score ~= '' and tonumber(score) == tonumber(after_score) and id >= after_id
-end
-
-local rank, jobs = first_rank(), {}
+local rank, jobs = after_score == '' and 0 or rank_after_mark(), {}
 local found = redis.call('ZREVRANGE', source, rank, rank + limit - 1, 'WITHSCORES')
 for at = 1, #found, 2 do
-  if not was_seen(found[at], found[at + 1]) then
-    jobs[#jobs + 1] = { found[at], found[at + 1], redis.call('HGETALL', job_prefix .. found[at]) }
-  end
+  jobs[#jobs + 1] = { found[at], found[at + 1], redis.call('HGETALL', job_prefix .. found[at]) }
 end
 return { rank, jobs }

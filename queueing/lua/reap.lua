@@ -14,12 +14,13 @@
 -- ARGV[4] limit          how many at most
 -- ARGV[5] max_crashes    how many leases a job may let run out before it is dead
 -- ARGV[6] error          JSON, what the history says of a lost attempt
+-- ARGV[7] latest_ms      what the server's clock can be at most; past it nothing is taken, 0 for any
 --
 -- Returns {id, state, attempt} for each job taken back. The token of the lost lease is worth nothing from then on.
 local ready, running, deadlines = KEYS[1], KEYS[2], KEYS[3]
 local dead, cancelled, meta, wake = KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
-local limit, max_crashes, error = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local limit, max_crashes, error, latest_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 -- @include now
 -- @include count
 -- @include record
@@ -27,6 +28,7 @@ local limit, max_crashes, error = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 -- @include end_attempt
 -- @include wake
 
+if latest_ms > 0 and now_ms > latest_ms then return {} end
 redis.call('ZCARD', ready)
 redis.call('ZCARD', deadlines)
 redis.call('LLEN', wake)

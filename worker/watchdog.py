@@ -1,0 +1,58 @@
+"""The watchdog: a worker that cannot work ends, so that its supervisor starts another."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+EXIT_STUCK = 70  # EX_SOFTWARE of sysexits.h
+LIMIT_SECONDS = 30.0
+TICK_SECONDS = 1.0
+
+
+class Watchdog:
+    """Ends the process when the consumer has not reached the queue for `limit_seconds` though it should have.
+
+    What counts is a claim that went through (or that no slot is free), not a PING: connections that answer while
+    nothing is consumed are the fault this is for. It ends the process at once: whatever hangs cannot hold it up.
+    """
+
+    def __init__(self, *, limit_seconds: float = LIMIT_SECONDS, bite: Callable[[int], object] = os._exit) -> None:
+        self._limit_seconds = limit_seconds
+        self._bite = bite
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self.pat()
+
+    def start(self) -> None:
+        """Start watching."""
+        self.pat()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._stopping.set()
+
+    def pat(self) -> None:
+        """Note that the worker works."""
+        self._patted_at = time.monotonic()
+
+    def run_once(self, now: float) -> bool:
+        """End the process if it is time to; returns whether it was."""
+        silent = now - self._patted_at
+        if silent <= self._limit_seconds:
+            return False
+        logger.critical("no claim went through for %.0f s, ending", silent, extra={"action": "watchdog"})
+        logging.shutdown()
+        self._bite(EXIT_STUCK)
+        return True
+
+    def _run(self) -> None:
+        while not self._stopping.wait(TICK_SECONDS):
+            if self.run_once(time.monotonic()):
+                return
