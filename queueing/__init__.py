@@ -10,7 +10,7 @@
 """
 
 from queueing.backoff import Backoff
-from queueing.broker import Broker, Extended, Policy, Reaped, Retention, Step
+from queueing.broker import Broker, Extended, Policy, Reaped, Retention, Step, new_claim_nonce
 from queueing.codec import MAX_PAYLOAD_BYTES, encode, encode_result
 from queueing.connections import connect
 from queueing.errors import (
@@ -74,4 +74,5 @@ __all__ = [
     "connect",
     "encode",
     "encode_result",
+    "new_claim_nonce",
 ]

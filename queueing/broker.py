@@ -173,9 +173,19 @@ class Broker:
         """Take the newest ready jobs, each under a lease of `policy.lease_ms`; at most MAX_CLAIM a call."""
         return self._make(self.claim_step(queue, worker, limit))  # type: ignore[no-any-return]
 
-    def claim_step(self, queue: str, worker: str, limit: int) -> Step:
-        """Return the step of `claim`."""
-        arguments = (min(limit, MAX_CLAIM), self.policy.lease_ms, secrets.token_hex(4), worker)
+    def claim_step(self, queue: str, worker: str, limit: int, *, nonce: str | None = None, again: bool = False) -> Step:
+        """Return the step of `claim`.
+
+        After a trip that failed, the same `nonce` (`new_claim_nonce`) with `again` gives what the lost reply gave, if
+        the claim was made, and else claims: so a lost reply costs no job a lease.
+        """
+        arguments = (
+            min(limit, MAX_CLAIM),
+            self.policy.lease_ms,
+            nonce or new_claim_nonce(),
+            worker,
+            int(again),
+        )
         return Step(Call("claim", _keys(queue), arguments), lambda reply: _read_claim(queue, reply))
 
     def ack(self, job: Claimed, result: bytes | None = None) -> None:
@@ -313,6 +323,11 @@ class Extended:
 
     held: bool
     cancel_requested: bool
+
+
+def new_claim_nonce() -> str:
+    """Make the random part of the lease tokens of one claim."""
+    return secrets.token_hex(4)
 
 
 _LOST_LEASE = JobError(

@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, cast
 
-from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, StoreUnavailable
+from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, StoreUnavailable, new_claim_nonce
 from queueing.broker import MAX_CLAIM
 from worker.executor import Executor
 from worker.leases import Lease
@@ -62,6 +62,7 @@ class Consumer:
         self._unreported: list[Outcome] = []
         self._failures = 0
         self._due_in_seconds = LONGEST_WAIT_SECONDS
+        self._open_claims: dict[str, str] = {}  # queue -> nonce of a claim whose reply was not seen yet
         self.claiming = True
         self.is_empty = False  # whether the last claim found every queue empty
         self.unavailable_since: float | None = None
@@ -153,7 +154,7 @@ class Consumer:
         wanted = min(self._executor.concurrency, self._wanted() + freed, MAX_CLAIM) if self.claiming else 0
         if self._jobs_left is not None:
             wanted = min(wanted, self._jobs_left)
-        claim = [self._broker.claim_step(self._queues[0], self._worker, wanted)] if wanted else []
+        claim = [self._claim_step(self._queues[0], wanted)] if wanted else []
         if not plan.steps and not claim:
             return False
         sent_at = time.monotonic()
@@ -227,18 +228,32 @@ class Consumer:
         """Start what was claimed; while slots are left ask the other queues, in their order."""
         if isinstance(reply, QueueingError):
             raise reply
+        self._open_claims.pop(self._queues[0], None)
         claims: list[Claim] = [reply]
         taken = self._start(reply.jobs, sent_at)
         for queue in self._queues[1:]:
             if taken >= wanted:
                 break
             sent_at = time.monotonic()
-            claims.append(self._broker.claim(queue, self._worker, wanted - taken))
+            claims.append(self._claim(queue, wanted - taken))
             taken += self._start(claims[-1].jobs, sent_at)
         self.is_empty = taken == 0
         due = [claim.due_in_ms / 1000 for claim in claims if claim.due_in_ms is not None]
         self._due_in_seconds = min([LONGEST_WAIT_SECONDS, *due])
         return taken
+
+    def _claim(self, queue: str, wanted: int) -> Claim:
+        claim = self._broker.exchange([self._claim_step(queue, wanted)])[0]
+        if isinstance(claim, QueueingError):
+            raise claim
+        self._open_claims.pop(queue, None)
+        return cast("Claim", claim)
+
+    def _claim_step(self, queue: str, wanted: int) -> Step:
+        """Claim anew, or again when the reply to the last claim was lost."""
+        again = queue in self._open_claims
+        nonce = self._open_claims.setdefault(queue, new_claim_nonce())
+        return self._broker.claim_step(queue, self._worker, wanted, nonce=nonce, again=again)
 
     def _start(self, jobs: Sequence[Claimed], sent_at: float) -> int:
         lease_seconds = self._broker.policy.lease_ms / 1000

@@ -14,6 +14,8 @@
 -- ARGV[5] lease_ms
 -- ARGV[6] nonce          random; makes the tokens of this call impossible to guess or to repeat
 -- ARGV[7] worker         who claims
+-- ARGV[8] again          1 when a call with this nonce was sent before and its reply did not arrive: what that call
+--                        claimed is given again, and only when it claimed nothing this call claims
 --
 -- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled; 0: claim again), jobs}: the jobs in the order taken,
 -- each as {id, token, attempt, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags}. The stamp is the
@@ -21,6 +23,7 @@
 local ready, running, scheduled, deadlines, expired, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local limit, lease_ms, nonce, worker = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local again = ARGV[8] == '1'
 -- @include now
 -- @include count
 -- @include record
@@ -43,13 +46,33 @@ local function due_in_ms()
   return math.max(0, tonumber(next_due[2]) - now_ms)
 end
 
+local jobs, leases = {}, {}
+
+local function hand_out(id, token, attempt, job)
+  leases[#leases + 1], leases[#leases + 2] = int(now_ms + lease_ms), id
+  jobs[#jobs + 1] = { id, token, attempt, job[5], job[6], job[7], job[8], job[9], job[10], job[11] }
+end
+
+-- Its leases are among the last to end, so they are found among the thousand highest scores.
+local function hand_out_again()
+  for _, id in ipairs(redis.call('ZREVRANGE', running, 0, 999)) do
+    local job = read(id, 'tk', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g')
+    local token = job and job[1] == 'running' and job[2]
+    if token and string.sub(token, -#nonce - 1) == '-' .. nonce and #jobs < 50 then
+      hand_out(id, token, tonumber(job[4]), job)
+    end
+  end
+  if #jobs > 0 then redis.call('ZADD', running, unpack(leases)) end
+  return #jobs > 0
+end
+
+if again and hand_out_again() then return { 0, int(clock), due_in_ms(), jobs } end
+
 if head[2] then
   local over = tonumber(head[3])
   if not over or over > now_ms then return { 1, int(clock), due_in_ms(), {} } end
   redis.call('HDEL', meta, 'paused', 'paused_until', 'paused_reason')
 end
-
-local jobs, leases = {}, {}
 
 local function take(id)
   local job = read(id, 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g')
@@ -59,8 +82,7 @@ local function take(id)
   clock = math.max(clock + 1, now_ticks)
   local token, attempt = int(clock) .. '-' .. nonce, (tonumber(job[4]) or 0) + 1
   redis.call('HSET', job_prefix .. id, 's', 'running', 'a', attempt, 'tk', token, 'w', worker, 'st', int(now_ms))
-  leases[#leases + 1], leases[#leases + 2] = int(now_ms + lease_ms), id
-  jobs[#jobs + 1] = { id, token, attempt, job[5], job[6], job[7], job[8], job[9], job[10], job[11] }
+  hand_out(id, token, attempt, job)
 end
 
 -- A round normally suffices; more are needed when a job taken turns out to be expired or damaged, and with
