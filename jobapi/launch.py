@@ -75,8 +75,8 @@ class Part:
 class Launcher:
     """Starts the parts, watches them, and stops them in the opposite order; `say` prints a line for people.
 
-    The first INT, TERM or HUP stops the parts in order; another repeats TERM to the part that is stopping, which
-    a worker takes as "at once".
+    The first INT, TERM or HUP stops the parts in order; another repeats TERM to the part that is stopping: to
+    a worker that means "at once".
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:

@@ -13,11 +13,16 @@ from jobapi import schemas
 from jobapi.problems import (
     BAD_REQUEST,
     BY_STATUS,
+    DURABILITY_NOT_MET,
+    IDEMPOTENCY_KEY_REUSED,
     INTERNAL,
     INVALID,
+    JOB_GONE,
     JOB_NOT_FOUND,
     LENGTH_REQUIRED,
     MALFORMED_JSON,
+    QUEUE_FULL,
+    STORE_FULL,
     TOO_LARGE,
     UNAVAILABLE,
     UNKNOWN_QUEUE,
@@ -88,6 +93,8 @@ QUEUE: dict[str, Any] = {
     "paused_reason": None,
     "paused_until": None,
     "fair_every": 0,
+    "max_depth": 0,
+    "overflow": "reject",
     "rates_per_minute": {"submitted": 21, "succeeded": 19, "failed": 0},
     "totals": dict.fromkeys(schemas.Totals.__struct_fields__, 0) | {"submitted": 42, "claimed": 40, "succeeded": 40},
     "workers": 1,
@@ -103,6 +110,7 @@ _PROBLEMS: dict[int, list[_Example]] = {
     ],
     406: [(BY_STATUS[406], "Could not satisfy the request Accept header.", {})],
     409: [(WRONG_STATE, "The job is succeeded.", {"state": "succeeded"})],
+    410: [(JOB_GONE, "This submission was made before; its job was deleted since.", {})],
     411: [(LENGTH_REQUIRED, "Send the body with a Content-Length; chunked bodies are not read.", {})],
     413: [(TOO_LARGE, "The body is larger than 327680 bytes.", {})],
     415: [(UNSUPPORTED_MEDIA_TYPE, "Send the body as application/json, in UTF-8.", {})],
@@ -111,11 +119,21 @@ _PROBLEMS: dict[int, list[_Example]] = {
             INVALID,
             "A member of the body is not valid.",
             {"errors": [{"pointer": "/priority", "detail": "Expected int <= 9"}]},
-        )
+        ),
+        (IDEMPOTENCY_KEY_REUSED, "Another body was sent with this Idempotency-Key in the last 24 hours.", {}),
     ],
+    429: [(QUEUE_FULL, "As many jobs wait in default as it may hold.", {})],
     500: [(INTERNAL, "Something went wrong here; the request id finds it in the log.", {})],
     503: [(UNAVAILABLE, "The database does not answer now. What was asked may or may not have been done.", {})],
 }
+_NOT_STORED: list[_Example] = [
+    (STORE_FULL, "Nothing new is accepted: 84% of the database's memory is used. Nothing was stored.", {}),
+    (
+        DURABILITY_NOT_MET,
+        f"replicated was asked for, but 0 of 1 replicas have it. Job {_JOB_ID} is stored less safely and may run.",
+        {"job_id": _JOB_ID},
+    ),
+]
 _NO_JOB: _Example = (JOB_NOT_FOUND, "No job has this id; finished jobs are deleted after a time.", {})
 _NO_QUEUE: _Example = (UNKNOWN_QUEUE, "The known queues are: default, mail.", {})
 
@@ -133,6 +151,29 @@ _LOCATION = OpenApiParameter(
 )
 _RETRY_AFTER = OpenApiParameter(
     "Retry-After", {"type": "integer"}, OpenApiParameter.HEADER, description="Seconds to wait.", response=[503]
+)
+_RETRY_SUBMIT_AFTER = OpenApiParameter(
+    "Retry-After", {"type": "integer"}, OpenApiParameter.HEADER, description="Seconds to wait.", response=[429, 503]
+)
+_IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "maxLength": 202},
+    OpenApiParameter.HEADER,
+    description="Makes a repeat safe: for 24 hours the same key and body answer the job of the first time.",
+)
+_IDEMPOTENCY_REPLAYED = OpenApiParameter(
+    "Idempotency-Replayed",
+    {"type": "string", "enum": ["true"]},
+    OpenApiParameter.HEADER,
+    description="This submission was made before; nothing was stored now.",
+    response=[201],
+)
+_DURABILITY = OpenApiParameter(
+    "Durability",
+    {"type": "string", "enum": ["accepted", "fsynced", "replicated"]},
+    OpenApiParameter.HEADER,
+    description="How safely the job is stored.",
+    response=[200, 201],
 )
 _JOB_ID_IN_PATH = OpenApiParameter(
     "job_id", {"type": "string", "pattern": JOB_ID_PATTERN}, OpenApiParameter.PATH, description="The job's id."
@@ -152,9 +193,12 @@ def _answers(document: type[msgspec.Struct], description: str, *examples: tuple[
     return OpenApiResponse(ref(document), description=description, examples=shown)
 
 
-def _problems(*statuses: int, not_found: Sequence[_Example] = ()) -> dict[tuple[int, str], OpenApiResponse]:
+def _problems(
+    *statuses: int, not_found: Sequence[_Example] = (), unavailable: Sequence[_Example] = ()
+) -> dict[tuple[int, str], OpenApiResponse]:
     """Return the descriptions of problem answers, by status and media type."""
     kinds = {status: _PROBLEMS[status] for status in (*_ANY_CALL, *statuses)}
+    kinds[503] = [*kinds[503], *unavailable]
     if not_found:
         kinds[404] = list(not_found)
     return {(status, PROBLEM): _problem(status, examples) for status, examples in sorted(kinds.items())}
@@ -206,14 +250,21 @@ SUBMIT_JOB = extend_schema(
     tags=["jobs"],
     summary="Submit a job",
     description="Store a job. The newest ready job of the highest priority is served first.",
-    parameters=[_X_REQUEST_ID, _LOCATION, _RETRY_AFTER],
+    parameters=[
+        _X_REQUEST_ID,
+        _IDEMPOTENCY_KEY,
+        _LOCATION,
+        _DURABILITY,
+        _IDEMPOTENCY_REPLAYED,
+        _RETRY_SUBMIT_AFTER,
+    ],
     request=None,
     responses={
         (201, JSON): _answers(schemas.Job, "The job was stored.", ("Ready", JOB)),
         (200, JSON): _answers(
             schemas.Job, "A live job holds the `unique_key`: this is it, and none was stored.", ("Held", JOB)
         ),
-        **_problems(*_WITH_BODY, not_found=[_NO_QUEUE]),
+        **_problems(410, 429, *_WITH_BODY, not_found=[_NO_QUEUE], unavailable=_NOT_STORED),
     },
 )
 GET_JOB = extend_schema(

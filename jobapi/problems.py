@@ -18,7 +18,19 @@ from rest_framework.exceptions import APIException
 
 from jobapi.request_ids import request_id_of
 from jobapi.schemas import FieldError, Problem
-from queueing import InvalidJob, JobNotFound, PayloadTooLarge, QueueingError, State, StoreUnavailable, WrongState
+from queueing import (
+    DurabilityNotMet,
+    InvalidJob,
+    JobNotFound,
+    PayloadTooLarge,
+    QueueFull,
+    QueueingError,
+    State,
+    StoreFull,
+    StoreUnavailable,
+    SubmissionMismatch,
+    WrongState,
+)
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2  # the database fails over or restarts in about this time
@@ -46,12 +58,17 @@ NOT_FOUND = Kind(404, "not_found", "Not found")
 JOB_NOT_FOUND = Kind(404, "job_not_found", "No such job")
 UNKNOWN_QUEUE = Kind(404, "unknown_queue", "No such queue")
 WRONG_STATE = Kind(409, "wrong_state", "The job is in another state")
+JOB_GONE = Kind(410, "job_gone", "The job was deleted")
 LENGTH_REQUIRED = Kind(411, "length_required", "Length required")
 TOO_LARGE = Kind(413, "too_large", "Content too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported_media_type", "Unsupported media type")
 INVALID = Kind(422, "invalid", "The request is not valid")
+IDEMPOTENCY_KEY_REUSED = Kind(422, "idempotency_key_reused", "The idempotency key was used for something else")
+QUEUE_FULL = Kind(429, "queue_full", "The queue is full")
 INTERNAL = Kind(500, "internal", "Internal error")
 UNAVAILABLE = Kind(503, "unavailable", "The database is unavailable")
+STORE_FULL = Kind(503, "store_full", "The database is nearly full")
+DURABILITY_NOT_MET = Kind(503, "durability_not_met", "The job is not as safe as was asked")
 
 #: Kinds named by their status alone.
 BY_STATUS = {
@@ -75,7 +92,7 @@ class Refusal(Exception):
 
     def __init__(
         self, kind: Kind, detail: str, *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None,
-        state: State | None = None,
+        state: State | None = None, job_id: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(detail)
         self.kind = kind
@@ -83,6 +100,7 @@ class Refusal(Exception):
         self.errors = errors
         self.headers = headers or {}
         self.state = state
+        self.job_id = job_id
 
 
 def invalid(pointer: str, detail: str) -> Refusal:
@@ -111,6 +129,26 @@ _REFUSALS: dict[type[QueueingError], Callable[[Any], Refusal]] = {
     InvalidJob: lambda error: invalid(f"/{error.field}", error.reason),
     JobNotFound: lambda _: Refusal(JOB_NOT_FOUND, "No job has this id; finished jobs are deleted after a time."),
     WrongState: lambda error: Refusal(WRONG_STATE, f"The job is {error.state}.", state=State(error.state)),
+    QueueFull: lambda error: Refusal(
+        QUEUE_FULL,
+        f"As many jobs wait in {error.queue} as it may hold.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    ),
+    SubmissionMismatch: lambda _: Refusal(
+        IDEMPOTENCY_KEY_REUSED, "Another body was sent with this Idempotency-Key in the last 24 hours."
+    ),
+    DurabilityNotMet: lambda error: Refusal(
+        DURABILITY_NOT_MET,
+        f"{error.level} was asked for, but {error.reason}. "
+        + (f"Job {error.job_id} is stored less safely and may run." if error.job_id else "Nothing was stored."),
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        job_id=error.job_id,
+    ),
+    StoreFull: lambda error: Refusal(
+        STORE_FULL,
+        f"Nothing new is accepted: {error.reason}. Nothing was stored.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    ),
     StoreUnavailable: lambda _: Refusal(
         UNAVAILABLE,
         "The database does not answer now. What was asked may or may not have been done.",
@@ -151,6 +189,7 @@ def answer(request: HttpRequest, refusal: Refusal) -> HttpResponse:
         request_id=request_id_of(request),
         errors=list(refusal.errors) or msgspec.UNSET,
         state=msgspec.UNSET if refusal.state is None else refusal.state,
+        job_id=refusal.job_id or msgspec.UNSET,
     )
     return HttpResponse(
         msgspec.json.encode(problem), status=kind.status, content_type=CONTENT_TYPE, headers=dict(refusal.headers)

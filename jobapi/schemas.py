@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 import queueing
-from queueing import KIND_PATTERN, Enqueued, State
+from queueing import KIND_PATTERN, Durability, Enqueued, State, Submission
 from queueing.jobs import (
     DEFAULT_MAX_ATTEMPTS,
     MAX_ATTEMPTS,
@@ -94,8 +94,15 @@ class NewJob(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         | None
     ) = None
     tags: Tags = []
+    durability: Annotated[
+        Durability,
+        Meta(
+            description="What the job must survive before it is answered: a killed database server (`accepted`), a "
+            "power cut (`fsynced`), or the loss of the primary server (`replicated`)."
+        ),
+    ] = Durability.ACCEPTED
 
-    def to_enqueue(self) -> queueing.NewJob:
+    def to_enqueue(self, submission: Submission | None) -> queueing.NewJob:
         """Return the job for the broker; raises InvalidJob for what no field's own rule can tell."""
         return queueing.NewJob(
             kind=self.kind,
@@ -108,6 +115,7 @@ class NewJob(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             max_attempts=self.max_attempts,
             unique_key=self.unique_key,
             tags=tuple(self.tags),
+            submission=submission,
         )
 
 
@@ -220,7 +228,7 @@ class Job(msgspec.Struct, kw_only=True):
                 id=enqueued.id,
                 queue=queue,
                 kind=job.kind,
-                state=enqueued.state,
+                state=enqueued.state or State.READY,
                 priority=job.priority,
                 payload=job.payload,
                 tags=job.tags,
@@ -291,6 +299,8 @@ class Queue(msgspec.Struct, kw_only=True):
     paused_reason: str | None
     paused_until: Instant | None
     fair_every: Annotated[int, Meta(ge=0, description="Each n-th claim takes the oldest job; 0 for none.")]
+    max_depth: Annotated[int, Meta(ge=0, description="How many jobs may wait; 0 for any number.")]
+    overflow: Literal["reject", "drop_oldest"]
     rates_per_minute: Rates
     totals: Totals
     workers: Annotated[int, Meta(ge=0, description="Workers that serve the queue and are alive.")]
@@ -307,6 +317,8 @@ class Queue(msgspec.Struct, kw_only=True):
             paused_reason=stats.paused_reason or None,
             paused_until=maybe(stats.paused_until),
             fair_every=stats.fair_every,
+            max_depth=stats.max_depth,
+            overflow=stats.overflow,  # type: ignore[arg-type]
             rates_per_minute=Rates(**{name: stats.last_minute.get(name, 0) for name in Rates.__struct_fields__}),
             totals=Totals(**{name: stats.counters.get(name, 0) for name in Totals.__struct_fields__}),
             workers=sum(stats.at - worker.seen_at <= LIVE_WORKER for worker in stats.workers),
@@ -344,6 +356,7 @@ class Problem(msgspec.Struct, kw_only=True):
     request_id: str
     errors: list[FieldError] | UnsetType = UNSET
     state: Annotated[State | UnsetType, Meta(description="With `wrong_state`: the state the job is in.")] = UNSET
+    job_id: Annotated[str | UnsetType, Meta(description="With `durability_not_met`: the job that is stored.")] = UNSET
 
 
 #: All structs that requests and answers name.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 
+from django.http import HttpRequest
 from django.urls import reverse
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -12,10 +15,12 @@ from rest_framework.viewsets import ViewSet
 
 from jobapi import openapi, schemas
 from jobapi.bodies import read, read_optional
-from jobapi.problems import UNKNOWN_QUEUE, Refusal, invalid, shortened
-from queueing import Broker, Enqueued, JobNotFound, NewJob
+from jobapi.problems import BAD_REQUEST, JOB_GONE, UNKNOWN_QUEUE, Refusal, invalid, shortened
+from queueing import Broker, Durability, Enqueued, JobNotFound, NewJob, Submission
 from queueing.conf import get_broker, get_inspector, known_queues
 from queueing.jobs import MAX_DELAY_SECONDS
+
+IDEMPOTENCY_KEY = re.compile(r'"(?P<quoted>[!#-\[\]-~]{1,200})"|(?P<bare>[!#-\[\]-~]{1,200})')
 
 
 class JobViewSet(ViewSet):
@@ -30,7 +35,8 @@ class JobViewSet(ViewSet):
         """Submit a job."""
         new = read(request._request, schemas.NewJob)  # noqa: SLF001 - DRF's parsers have no part in this
         queue = known_queues()[0] if new.queue is None else known(new.queue)
-        return submit(queue, new.to_enqueue())
+        job = new.to_enqueue(submission_of(request._request))  # noqa: SLF001
+        return submit(queue, job, new.durability)
 
     @openapi.GET_JOB
     def retrieve(self, request: Request, job_id: str) -> Response:  # noqa: ARG002 - DRF's signature
@@ -100,25 +106,44 @@ def known(queue: str) -> str:
     return queue
 
 
-def submit(queue: str, job: NewJob) -> Response:
-    """Store a job and answer it, or the live job that holds its unique key."""
-    enqueued, held = enqueue(get_broker(), queue, job)
-    location = {"Location": reverse("job-detail", args=[enqueued.id])}
-    if held is not None:
-        return Response(held, status=200, headers=location)
-    return Response(schemas.Job.created(queue, job, enqueued), status=201, headers=location)
+def submit(queue: str, job: NewJob, durability: Durability) -> Response:
+    """Store a job and answer it, or the live job that holds its unique key, or the one this submission made before."""
+    enqueued, held = enqueue(get_broker(), queue, job, durability)
+    headers = {"Location": reverse("job-detail", args=[enqueued.id]), "Durability": durability.value}
+    if held is None:
+        return Response(schemas.Job.created(queue, job, enqueued), status=201, headers=headers)
+    if enqueued.outcome == "replayed":
+        return Response(held, status=201, headers={**headers, "Idempotency-Replayed": "true"})
+    return Response(held, status=200, headers=headers)
 
 
-def enqueue(broker: Broker, queue: str, job: NewJob) -> tuple[Enqueued, schemas.Job | None]:
-    """Store a job; with it comes the job that holds its unique key, None when the job was created."""
-    enqueued = broker.enqueue(queue, job)
-    if enqueued.outcome != "unique":
+def enqueue(broker: Broker, queue: str, job: NewJob, durability: Durability) -> tuple[Enqueued, schemas.Job | None]:
+    """Store a job; with it comes the job that was there instead, None when the job was created."""
+    enqueued = broker.enqueue(queue, job, durability=durability)
+    if enqueued.outcome == "created":
         return enqueued, None
     try:
         return enqueued, stored(enqueued.id)
-    except JobNotFound:  # the holder was purged between the two calls, so its key is free
-        enqueued = broker.enqueue(queue, job)
-        return enqueued, stored(enqueued.id) if enqueued.outcome == "unique" else None
+    except JobNotFound:
+        if enqueued.outcome == "replayed":
+            raise Refusal(JOB_GONE, "This submission was made before; its job was deleted since.") from None
+    enqueued = broker.enqueue(queue, job, durability=durability)  # the holder of the unique key was purged meanwhile
+    return enqueued, None if enqueued.outcome == "created" else stored(enqueued.id)
+
+
+def submission_of(request: HttpRequest) -> Submission | None:
+    """Return what makes this submission recognisable, None without an Idempotency-Key.
+
+    The key is a structured string (draft-ietf-httpapi-idempotency-key-header-07), taken without its quotes too.
+    """
+    header = request.headers.get("Idempotency-Key")
+    if header is None:
+        return None
+    found = IDEMPOTENCY_KEY.fullmatch(header.strip())
+    if found is None:
+        raise Refusal(BAD_REQUEST, "The Idempotency-Key must be 1 to 200 visible ASCII characters.")
+    key = f"{request.path} {found['quoted'] or found['bare']}"
+    return Submission(key=key, fingerprint=hashlib.sha256(request.body).hexdigest())
 
 
 def stored(job_id: str) -> schemas.Job:

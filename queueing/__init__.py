@@ -13,14 +13,19 @@ from queueing.backoff import Backoff
 from queueing.broker import Broker, Extended, Policy, Reaped, Retention, Step, new_claim_nonce
 from queueing.codec import MAX_PAYLOAD_BYTES, encode, encode_result
 from queueing.connections import connect
+from queueing.durability import Durability
 from queueing.errors import (
+    DurabilityNotMet,
     InvalidJob,
     JobNotFound,
     LeaseLost,
     PayloadCorrupt,
     PayloadTooLarge,
+    QueueFull,
     QueueingError,
+    StoreFull,
     StoreUnavailable,
+    SubmissionMismatch,
     WrongState,
 )
 from queueing.inspector import Inspector, Page, PageMark, QueueStats, WorkerRecord
@@ -36,6 +41,7 @@ from queueing.jobs import (
     JobError,
     NewJob,
     State,
+    Submission,
 )
 
 __all__ = [
@@ -48,6 +54,8 @@ __all__ = [
     "Broker",
     "Claim",
     "Claimed",
+    "Durability",
+    "DurabilityNotMet",
     "Enqueued",
     "Extended",
     "Inspector",
@@ -62,13 +70,17 @@ __all__ = [
     "PayloadCorrupt",
     "PayloadTooLarge",
     "Policy",
+    "QueueFull",
     "QueueStats",
     "QueueingError",
     "Reaped",
     "Retention",
     "State",
     "Step",
+    "StoreFull",
     "StoreUnavailable",
+    "Submission",
+    "SubmissionMismatch",
     "WorkerRecord",
     "WrongState",
     "connect",

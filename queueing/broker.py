@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 from queueing import scripts
 from queueing.backoff import Backoff
 from queueing.connections import Argument, HeldLink, Link, PooledLink
-from queueing.errors import JobNotFound, LeaseLost, QueueingError
+from queueing.durability import WAIT_MS, Durability, ServerReading
+from queueing.errors import DurabilityNotMet, JobNotFound, LeaseLost, QueueFull, QueueingError, SubmissionMismatch
 from queueing.jobs import (
     Claim,
     Claimed,
@@ -30,10 +31,11 @@ from queueing.jobs import (
     tags_from_json,
     to_ms,
 )
-from queueing.keys import QueueKeys, queue_keys, unique_digest
+from queueing.keys import QueueKeys, queue_keys, submission_digest, unique_digest
 from queueing.scripts import Call
 
 MAX_JOBS_A_CALL = 1_000  # an enqueue of this many keeps the server busy for about 10 ms
+IDEMPOTENCY_MS = 86_400_000
 MAX_CLAIM = 50  # the claim unpacks two values a job; Lua's unpack is kept to 100
 
 
@@ -60,6 +62,7 @@ class Policy:
 
     lease_ms: int = 30_000
     max_crashes: int = 3
+    replicas: int = 1  # that must have a job submitted as `replicated`
     backoff: Backoff = field(default_factory=Backoff)
     retention: dict[State, Retention] = field(default_factory=lambda: dict(DEFAULT_RETENTION))
 
@@ -93,6 +96,7 @@ class Broker:
         self.policy = policy or Policy()
         self._client = client
         self._link = link or PooledLink(client)
+        self._reading = ServerReading(self._link)
 
     def dedicated(self, *, socket_timeout_seconds: float = 5.0) -> Broker:
         """Return a broker with one connection of its own, for the use of one thread."""
@@ -134,26 +138,60 @@ class Broker:
 
     # What producers do
 
-    def enqueue(self, queue: str, job: NewJob, *, job_id: str | None = None) -> Enqueued:
-        """Store a job. Repeating the call with the same `job_id` stores it once."""
-        return self.enqueue_many(queue, [job], job_ids=[job_id or new_job_id(queue)])[0]
+    def enqueue(
+        self, queue: str, job: NewJob, *, job_id: str | None = None, durability: Durability = Durability.ACCEPTED
+    ) -> Enqueued:
+        """Store a job. Repeating the call with the same `job_id`, or the same `job.submission`, stores it once.
+
+        Raises QueueFull, SubmissionMismatch, StoreFull and, when the job is not stored as safely as `durability` asks,
+        DurabilityNotMet.
+        """
+        enqueued = self.enqueue_many(queue, [job], job_ids=[job_id or new_job_id(queue)], durability=durability)[0]
+        if enqueued.outcome == "full":
+            raise QueueFull(queue)
+        if enqueued.outcome == "mismatch":
+            raise SubmissionMismatch
+        return enqueued
 
     def enqueue_many(
-        self, queue: str, jobs: Sequence[NewJob], *, job_ids: Sequence[str] | None = None
+        self,
+        queue: str,
+        jobs: Sequence[NewJob],
+        *,
+        job_ids: Sequence[str] | None = None,
+        durability: Durability = Durability.ACCEPTED,
     ) -> list[Enqueued]:
-        """Store jobs in one round trip; the last one is claimed first. Up to 1,000 are stored all or none."""
+        """Store jobs in one round trip; the last one is claimed first. Up to 1,000 are stored in one atomic step.
+
+        What became of each is in its outcome. Raises StoreFull and DurabilityNotMet.
+        """
         keys = _keys(queue)
         ids = job_ids or [new_job_id(queue) for _ in jobs]
         for job_id in ids:
             if queue_of(job_id) != queue:
                 raise ValueError(f"{job_id!r} is no id of a job of queue {queue}")
+        self._reading.refuse_when_full()
+        if durability is Durability.FSYNCED:
+            self._reading.require_fsync()
         pairs = list(zip(ids, jobs, strict=True))
         chunks = [pairs[start : start + MAX_JOBS_A_CALL] for start in range(0, len(pairs), MAX_JOBS_A_CALL)]
-        replies = self.exchange([Step(_enqueue_call(keys, chunk), _read_enqueued) for chunk in chunks])
+        calls = [_enqueue_call(keys, chunk) for chunk in chunks]
+        if durability is Durability.REPLICATED:
+            return [enqueued for call in calls for enqueued in self._enqueue_replicated(call)]
+        replies = self.exchange([Step(call, _read_enqueued) for call in calls])
         for reply in replies:
             if isinstance(reply, QueueingError):
                 raise reply
         return [enqueued for reply in replies for enqueued in reply]
+
+    def _enqueue_replicated(self, call: Call) -> list[Enqueued]:
+        """Store jobs and wait for the replicas; what is stored here alone may still run, so its id is named."""
+        reply, reached = scripts.run_and_wait(self._link, call, self.policy.replicas, WAIT_MS)
+        enqueued = _read_enqueued(reply)
+        if reached < self.policy.replicas:
+            reason = f"{reached} of {self.policy.replicas} replicas have it"
+            raise DurabilityNotMet(Durability.REPLICATED, reason, enqueued[0].id)
+        return enqueued
 
     def cancel(self, job_id: str) -> State:
         """Cancel a job and return the state it is in now.
@@ -310,11 +348,27 @@ class Broker:
         except RedisError as error:
             raise scripts.translate(error) from error
 
-    def configure(self, queue: str, *, fair_every: int) -> None:
-        """Let each `fair_every`-th claim take the oldest job; 0, the default, is strict LIFO."""
-        if not 0 <= fair_every <= 1_000_000:
-            raise ValueError("fair_every must lie between 0 and 1,000,000")
-        scripts.run(self._link, Call("configure", _keys(queue), (fair_every,)))
+    def configure(
+        self,
+        queue: str,
+        *,
+        fair_every: int | None = None,
+        max_depth: int | None = None,
+        overflow: Literal["reject", "drop_oldest"] | None = None,
+    ) -> None:
+        """Set the limits that are given.
+
+        Each `fair_every`-th claim takes the oldest job (0, the default, is strict LIFO). At most `max_depth` jobs wait,
+        ready, scheduled and retrying together (0, the default, is any number); when they do, `reject` (the default)
+        refuses a new one, `drop_oldest` expires the oldest ready one.
+        """
+        for name, limit, most in (("fair_every", fair_every, 1_000_000), ("max_depth", max_depth, 1_000_000_000)):
+            if limit is not None and not 0 <= limit <= most:
+                raise ValueError(f"{name} must lie between 0 and {most:,}")
+        given = {"fair_every": fair_every, "max_depth": max_depth, "overflow": overflow}
+        pairs: list[Argument] = [part for name, limit in given.items() if limit is not None for part in (name, limit)]
+        if pairs:
+            scripts.run(self._link, Call("configure", _keys(queue), pairs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,9 +409,9 @@ def _set_of(keys: QueueKeys, state: State) -> str:
 
 
 def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]]) -> Call:
-    arguments: list[Argument] = [secrets.token_hex(8)]
+    arguments: list[Argument] = [secrets.token_hex(8), IDEMPOTENCY_MS]
     for job_id, job in pairs:
-        record = job.record()
+        record, submission = job.record(), job.submission
         arguments += (
             job_id,
             job.priority,
@@ -365,6 +419,8 @@ def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]]) -> Call:
             seconds_to_ms(job.delay_seconds or 0),
             seconds_to_ms(job.ttl_seconds or 0),
             unique_digest(job.unique_key) if job.unique_key is not None else "",
+            submission_digest(submission.key) if submission else "",
+            submission.fingerprint if submission else "",
             len(record) // 2,
             *record,
         )
@@ -376,7 +432,7 @@ def _read_enqueued(reply: list[list[Any]]) -> list[Enqueued]:
         Enqueued(
             id=job_id.decode(),
             outcome=outcome.decode(),
-            state=State(state.decode()),
+            state=State(state.decode()) if state else None,
             stamp=int(stamp),
             created_at=from_ms(int(created_ms)),
             run_at=from_ms(int(due_ms)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from django.conf import settings
 from django_redis import get_redis_connection
 from redis import Redis
@@ -20,8 +22,13 @@ def get_client() -> Redis:
 
 def get_broker() -> Broker:
     """Return a broker on the shared pool of CACHES["queue"]; threads may share it."""
-    policy = Policy(lease_ms=round(settings.LEASE_SECONDS * 1000))
-    return Broker(get_client(), policy)
+    return _broker(get_client(), settings.LEASE_SECONDS, settings.REPLICAS)
+
+
+@functools.lru_cache(maxsize=64)
+def _broker(client: Redis, lease_seconds: float, replicas: int) -> Broker:
+    """Return the broker of a client, always the same: it keeps a reading of the server for a second."""
+    return Broker(client, Policy(lease_ms=round(lease_seconds * 1000), replicas=replicas))
 
 
 def get_inspector() -> Inspector:

@@ -3,11 +3,15 @@
 QueueingError
 ├── InvalidJob            the job cannot be stored as given; nothing was stored
 │   └── PayloadTooLarge
+├── QueueFull             as many jobs wait as the queue may hold; nothing was stored
+├── SubmissionMismatch    the idempotency key was used for something else; nothing was stored
+├── DurabilityNotMet      the job is stored, or not, but not as safely as was asked
 ├── JobNotFound           no job has this id (or it was pruned)
 ├── WrongState            the job is in a state from which this verb does not lead on
 ├── LeaseLost             the lease token is not the one that holds the job now
 ├── PayloadCorrupt        the stored bytes are not the ones that were submitted
 └── StoreUnavailable      the database cannot be reached or refuses to serve
+    └── StoreFull         its memory is nearly used up: nothing new is accepted
 """
 
 from __future__ import annotations
@@ -33,6 +37,34 @@ class PayloadTooLarge(InvalidJob):
         super().__init__("payload", f"has {size_bytes} bytes, the limit is {limit_bytes}")
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
+
+
+class QueueFull(QueueingError):
+    """As many jobs wait as the queue may hold; nothing was stored."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"queue {queue} is full")
+        self.queue = queue
+
+
+class SubmissionMismatch(QueueingError):
+    """The idempotency key was used before, for something else; nothing was stored."""
+
+    def __init__(self) -> None:
+        super().__init__("the idempotency key was used for another submission")
+
+
+class DurabilityNotMet(QueueingError):
+    """The job is not stored as safely as was asked. It may be stored less safely, and then may run.
+
+    `job_id` is None when nothing was stored.
+    """
+
+    def __init__(self, level: str, reason: str, job_id: str | None = None) -> None:
+        super().__init__(f"{level}: {reason}")
+        self.level = level
+        self.reason = reason
+        self.job_id = job_id
 
 
 class JobNotFound(QueueingError):
@@ -74,3 +106,7 @@ class StoreUnavailable(QueueingError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class StoreFull(StoreUnavailable):
+    """The database's memory is nearly used up: nothing new is accepted, what is there goes on."""

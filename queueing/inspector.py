@@ -56,6 +56,8 @@ class QueueStats:
     paused_reason: str
     paused_until: datetime | None
     fair_every: int
+    max_depth: int
+    overflow: str
     generation: str | None
     clock: int
     counters: Mapping[str, int]
@@ -166,6 +168,8 @@ def _read_stats(queue: str, reply: list[Any]) -> QueueStats:
         paused_reason=meta.get("paused_reason", "") if paused else "",
         paused_until=paused_until if paused else None,
         fair_every=int(meta.get("fair_every", 0)),
+        max_depth=int(meta.get("max_depth", 0)),
+        overflow=meta.get("overflow", "reject"),
         generation=meta.get("generation"),
         clock=int(meta.get("clock", 0)),
         counters={name: counters.get(name, 0) for name in COUNTERS},

@@ -93,6 +93,18 @@ def to_ms(instant: datetime) -> int:
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What makes a repeated submission recognisable for 24 hours.
+
+    `key` is the client's own, made unique over clients by the caller; `fingerprint` (no spaces) stands for what was
+    submitted, so that the key used for something else is noticed.
+    """
+
+    key: str
+    fingerprint: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """A job to be enqueued, checked when it is made; raises InvalidJob naming the field.
@@ -112,6 +124,7 @@ class NewJob:
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     unique_key: str | None = None
     tags: tuple[str, ...] = ()
+    submission: Submission | None = None
 
     @classmethod
     def of(cls, kind: str, value: Any = None, **options: Any) -> NewJob:
@@ -186,15 +199,16 @@ def _check_unique_key(key: str) -> None:
 class Enqueued:
     """What became of a job handed to the queue.
 
-    `outcome` is `created`; `exists` when a job of this id was stored before (the call was sent twice); or
-    `unique` when a live job holds the unique key: then `id` and `state` are that job's. `stamp` is the tick at which
-    the queue's clock put it, 0 unless created. `position` is 1 for the job that is claimed next, None unless
-    ready.
+    `outcome` is `created`; `exists` when a job of this id was stored before (the call was sent twice); `unique` when
+    a live job holds the unique key, or `replayed` when the same submission was made before: then `id` and `state` are
+    that job's. With `mismatch` (the submission's key was used for something else) and `full` nothing was stored.
+    `state` is None for these two, and for a replayed job that was deleted since. `stamp` is the tick at which the
+    queue's clock put it, 0 unless created. `position` is 1 for the job that is claimed next, None unless ready.
     """
 
     id: str
     outcome: str
-    state: State
+    state: State | None
     stamp: int
     created_at: datetime
     run_at: datetime

@@ -42,6 +42,7 @@ class QueueKeys:
     workers: str  # HASH worker -> JSON of its last sign of life
     job_prefix: str  # + id: HASH, the record of a job
     unique_prefix: str  # + SHA-256 of the unique key: STRING, the id of the live job that holds it
+    idempotency_prefix: str  # + SHA-256 of client, path and key: STRING `fingerprint id`, kept for 24 h
     minute_prefix: str  # + minutes since 1970: HASH of counters, kept for 25 h
 
     def job(self, job_id: str) -> str:
@@ -72,10 +73,16 @@ def queue_keys(queue: str) -> QueueKeys:
         workers=root + "workers",
         job_prefix=root + "job:",
         unique_prefix=root + "unique:",
+        idempotency_prefix=root + "idempotency:",
         minute_prefix=root + "minute:",
     )
 
 
 def unique_digest(unique_key: str) -> str:
     """Return what stands for a unique key in the database, so that no client's text becomes part of a key."""
-    return hashlib.sha256(unique_key.encode()).hexdigest()
+    return hashlib.sha256(b"unique " + unique_key.encode()).hexdigest()
+
+
+def submission_digest(key: str) -> str:
+    """Return what stands for the key of a submission in the database."""
+    return hashlib.sha256(b"submission " + key.encode()).hexdigest()

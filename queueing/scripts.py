@@ -138,6 +138,21 @@ def _send(link: Link, calls: Sequence[Call]) -> list[Any]:
     return replies
 
 
+def run_and_wait(link: Link, call: Call, replicas: int, timeout_ms: int) -> tuple[Any, int]:
+    """Run one script, and wait on its connection until replicas have its writes; returns the reply and how many do."""
+    commands = [call.command(), ("WAIT", replicas, timeout_ms)]
+    try:
+        reply, reached = link.execute_many(commands)
+        if isinstance(reply, NoScriptError):
+            reply, reached = link.execute_many([("SCRIPT", "LOAD", script(call.name).text), *commands])[1:]
+    except RedisError as error:
+        raise translate(error) from error
+    for answer in (reply, reached):
+        if isinstance(answer, RedisError):
+            raise translate(answer)
+    return reply, int(reached)
+
+
 def translate(error: RedisError) -> QueueingError:
     """Return the queue's error for one of redis-py."""
     code, _, argument = str(error).partition(" ")

@@ -53,6 +53,7 @@ STAFF_PASSWORD = env.str("STAFF_PASSWORD", default="")
 
 QUEUES: list[str] = env.list("QUEUES", default=["default"])
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=30.0)
+REPLICAS = env.int("REPLICAS", default=1)  # that must have a job submitted with durability `replicated`
 ALLOW_VOLATILE = env.bool("ALLOW_VOLATILE", default=False)  # accept a database server without a journal
 HTTP_REQUEST_ALLOWED_HOSTS: list[str] = env.list("HTTP_REQUEST_ALLOWED_HOSTS", default=[])
 

@@ -2,10 +2,10 @@
 -- Set limits of a queue.
 --
 -- KEYS[1] meta  HASH  limits
--- ARGV[1] fair_every  each k-th claim takes the oldest job; 0 is strict LIFO
+-- ARGV[1...] limits  name, value pairs: fair_every (each k-th claim takes the oldest job; 0 is strict LIFO), max_depth (how
+--                    many jobs may wait; 0 is any number), overflow ('reject' or 'drop_oldest', when they do)
 --
 -- Returns 1.
 local meta = KEYS[1]
-local fair_every = ARGV[1]
-redis.call('HSET', meta, 'fair_every', fair_every)
+redis.call('HSET', meta, unpack(ARGV))
 return 1

@@ -4,98 +4,145 @@
 -- KEYS[1] ready      ZSET  job id -> order; the highest score is claimed first
 -- KEYS[2] scheduled  ZSET  job id -> due, ms
 -- KEYS[3] deadlines  ZSET  job id -> expires, ms
--- KEYS[4] meta       HASH  clock, counters, generation
--- KEYS[5] wake       LIST  hints for idle workers
--- ARGV[1] job_prefix     + id is the record of a job
--- ARGV[2] unique_prefix  + digest is the id of the job that holds a unique key
--- ARGV[3] minute_prefix  + minute is a hash of counters
--- ARGV[4] generation     random; kept as the queue's generation if it has none
--- ARGV[5...] jobs        for each: id, priority, run_at_ms (0: now), delay_ms, ttl_ms (0: none), unique digest or '',
---                        number of fields of the record that follow, then these fields as name, value
+-- KEYS[4] expired    ZSET  job id -> finished, ms
+-- KEYS[5] meta       HASH  clock, counters, generation, limits
+-- KEYS[6] wake       LIST  hints for idle workers
+-- ARGV[1] job_prefix          + id is the record of a job
+-- ARGV[2] unique_prefix       + digest is the id of the job that holds a unique key
+-- ARGV[3] idempotency_prefix  + digest is `fingerprint id` of a submission that must not be made twice
+-- ARGV[4] minute_prefix       + minute is a hash of counters
+-- ARGV[5] generation          random; kept as the queue's generation if it has none
+-- ARGV[6] idempotency_ms      how long a submission is remembered
+-- ARGV[7...] jobs             for each: id, priority, run_at_ms (0: now), delay_ms, ttl_ms (0: none), unique digest or '',
+--                             idempotency digest or '', fingerprint, number of fields of the record that follow, then
+--                             these fields as name, value
 --
--- Returns for each job {id, outcome, state, stamp, created_ms, due_ms, position}: outcome is 'created', 'exists' (the
--- id is stored already) or 'unique' (the id and state are those of the live job that holds the unique key). Sending
--- the same call twice stores nothing twice. position is given for a single job, else 0.
-local ready, scheduled, deadlines, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
-local generation = ARGV[4]
+-- Returns for each job {id, outcome, state, stamp, created_ms, due_ms, position}. Outcomes: 'created'; 'exists' (the id is
+-- stored already, so sending the same call twice stores nothing twice); 'unique' (id and state are those of the live job
+-- that holds the unique key); 'replayed' (those of the job that the same submission made before; the state is '' once that
+-- job is deleted); 'mismatch' (the idempotency key was used with another fingerprint) and 'full' (the queue has max_depth
+-- waiting jobs): nothing is stored. position is given for a single job, else 0. With overflow drop_oldest a full queue
+-- expires its oldest ready job for each new one.
+local ready, scheduled, deadlines, expired, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local job_prefix, unique_prefix, idempotency_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local generation, idempotency_ms = ARGV[5], ARGV[6]
 -- @include now
 -- @include count
 -- @include record
--- @include wake
-local TICKS_PER_PRIORITY = 562949953421312
+-- @include finish
+-- @include expire
+-- @include oldest
 local EPOCH_MS = 1767225600000
 local FINISHED = { succeeded = true, dead = true, cancelled = true, expired = true }
 
-local head = redis.call('HMGET', meta, 'clock', 'generation')
-local clock = tonumber(head[1]) or 0
+local head = redis.call('HMGET', meta, 'clock', 'generation', 'max_depth', 'overflow')
+local clock, max_depth, drops_oldest = tonumber(head[1]) or 0, tonumber(head[3]) or 0, head[4] == 'drop_oldest'
 local ready_count, wake_count = redis.call('ZCARD', ready), redis.call('LLEN', wake)
-redis.call('ZCARD', scheduled)
+local waiting_count = ready_count + redis.call('ZCARD', scheduled)
 redis.call('ZCARD', deadlines)
+redis.call('ZCARD', expired)
+
+-- Decide for every job before the first write. `known` has what this call itself stores: id, unique key or submission.
+local replies, new, remembered, known, drops = {}, {}, {}, {}, 0
+
+local function string_at(key)
+  local value = redis.pcall('GET', key)
+  return type(value) == 'string' and value or nil
+end
+
+local function reply_with(id, outcome, job)
+  replies[#replies + 1] = { id, outcome, job[1], '0', job[2] or '0', job[3] or job[2] or '0', 0 }
+end
+
+local function replay(job)
+  if job.submission == '' then return false end
+  local made = known[job.submission] or string_at(idempotency_prefix .. job.submission)
+  if not made then return false end
+  local fingerprint, id = string.match(made, '^(%S+) (%S+)$')
+  if fingerprint ~= job.fingerprint then
+    reply_with(job.id, 'mismatch', { '' })
+  else
+    reply_with(id, 'replayed', known[id] or read(id, 't', 'd') or { '' })
+  end
+  return true
+end
 
 local function holder_of(unique)
-  local id = redis.pcall('GET', unique_prefix .. unique)
-  if type(id) ~= 'string' then return nil end
-  local holder = read(id, 't', 'd')
+  if unique == '' then return nil end
+  local id = known[unique] or string_at(unique_prefix .. unique)
+  local holder = id and (known[id] or read(id, 't', 'd'))
   if not holder or FINISHED[holder[1]] then return nil end
   return id, holder
 end
 
--- Decide for every job before the first write.
-local replies, new, in_batch = {}, {}, {}
-local at = 5
-while at <= #ARGV do
-  local id, unique, width = ARGV[at], ARGV[at + 5], tonumber(ARGV[at + 6])
-  local stored = in_batch[id] or read(id, 't', 'd')
-  local holder_id, holder
-  if not stored and unique ~= '' then
-    holder_id = in_batch['unique ' .. unique]
-    if holder_id then holder = in_batch[holder_id] else holder_id, holder = holder_of(unique) end
-  end
-  if stored then
-    replies[#replies + 1] = { id, 'exists', stored[1], '0', stored[2], stored[3] or stored[2], 0 }
-  elseif holder_id then
-    replies[#replies + 1] = { holder_id, 'unique', holder[1], '0', holder[2], holder[3] or holder[2], 0 }
-  else
-    local due_ms = math.max(tonumber(ARGV[at + 2]), now_ms + tonumber(ARGV[at + 3]))
-    local job = { id = id, at = at, width = width, unique = unique, state = 'ready', due_ms = due_ms }
-    local ticks
-    if due_ms > now_ms then
-      job.state = 'scheduled'
-      ticks = (due_ms - EPOCH_MS) * 100
-    else
-      clock = math.max(clock + 1, now_ticks)
-      ticks = clock
-    end
-    job.order = int(tonumber(ARGV[at + 1]) * TICKS_PER_PRIORITY + ticks)
-    new[#new + 1] = job
-    in_batch[id] = { job.state, int(now_ms), int(due_ms) }
-    if unique ~= '' then in_batch['unique ' .. unique] = id end
-    replies[#replies + 1] = { id, 'created', job.state, int(ticks), int(now_ms), int(due_ms), 0 }
-  end
-  at = at + 7 + 2 * width
+local function remember(job, id)
+  if job.submission == '' then return end
+  known[job.submission] = job.fingerprint .. ' ' .. id
+  remembered[#remembered + 1] = job.submission
 end
-if #new == 0 then return replies end
-if #replies == 1 and new[1].state == 'ready' then
+
+local function has_room(job)
+  if max_depth == 0 or waiting_count + #new - drops < max_depth then return true end
+  if not drops_oldest or job.state ~= 'ready' or drops >= ready_count then return false end
+  drops = drops + 1
+  return true
+end
+
+local function place(job)
+  local ticks = (job.due_ms - EPOCH_MS) * 100
+  if job.state == 'ready' then
+    clock = math.max(clock + 1, now_ticks)
+    ticks = clock
+  end
+  job.order = int(job.priority * TICKS_PER_PRIORITY + ticks)
+  new[#new + 1] = job
+  known[job.id] = { job.state, int(now_ms), int(job.due_ms) }
+  if job.unique ~= '' then known[job.unique] = job.id end
+  remember(job, job.id)
+  replies[#replies + 1] = { job.id, 'created', job.state, int(ticks), int(now_ms), int(job.due_ms), 0 }
+end
+
+local function decide(job)
+  local stored = known[job.id] or read(job.id, 't', 'd')
+  if stored then return reply_with(job.id, 'exists', stored) end
+  if replay(job) then return end
+  local holder_id, holder = holder_of(job.unique)
+  if holder then
+    remember(job, holder_id)
+    return reply_with(holder_id, 'unique', holder)
+  end
+  if not has_room(job) then return reply_with(job.id, 'full', { '' }) end
+  place(job)
+end
+
+local at = 7
+while at <= #ARGV do
+  local due_ms = math.max(tonumber(ARGV[at + 2]), now_ms + tonumber(ARGV[at + 3]))
+  local job = {
+    at = at, id = ARGV[at], priority = tonumber(ARGV[at + 1]), due_ms = due_ms, ttl_ms = tonumber(ARGV[at + 4]),
+    unique = ARGV[at + 5], submission = ARGV[at + 6], fingerprint = ARGV[at + 7], width = tonumber(ARGV[at + 8]),
+    state = due_ms > now_ms and 'scheduled' or 'ready',
+  }
+  decide(job)
+  at = at + 9 + 2 * job.width
+end
+if #replies == 1 and #new == 1 and new[1].state == 'ready' then
   replies[1][7] = redis.call('ZCOUNT', ready, '(' .. new[1].order, '+inf') + 1
 end
 
-for _, job in ipairs(new) do
+local function store(job)
   local fields = { 's', job.state, 'o', job.order, 't', int(now_ms) }
-  if job.state == 'scheduled' then
-    fields[#fields + 1], fields[#fields + 2] = 'd', int(job.due_ms)
-  end
-  local ttl_ms = tonumber(ARGV[job.at + 4])
-  if ttl_ms > 0 then
-    local expires = int(now_ms + ttl_ms)
-    fields[#fields + 1], fields[#fields + 2] = 'x', expires
-    redis.call('ZADD', deadlines, expires, job.id)
+  local function add(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
+  if job.state == 'scheduled' then add('d', int(job.due_ms)) end
+  if job.ttl_ms > 0 then
+    add('x', int(now_ms + job.ttl_ms))
+    redis.call('ZADD', deadlines, int(now_ms + job.ttl_ms), job.id)
   end
   if job.unique ~= '' then
-    fields[#fields + 1], fields[#fields + 2] = 'u', job.unique
+    add('u', job.unique)
     redis.call('SET', unique_prefix .. job.unique, job.id)
   end
-  for n = 1, 2 * job.width do fields[#fields + 1] = ARGV[job.at + 6 + n] end
+  for n = 1, 2 * job.width, 2 do add(ARGV[job.at + 8 + n], ARGV[job.at + 9 + n]) end
   redis.call('HSET', job_prefix .. job.id, unpack(fields))
   if job.state == 'ready' then
     redis.call('ZADD', ready, job.order, job.id)
@@ -107,6 +154,18 @@ for _, job in ipairs(new) do
     wake_count = wake_count + 1
   end
 end
-redis.call('HSET', meta, 'clock', int(clock), 'generation', head[2] or generation)
-count_minute('submitted', #new)
+
+for _ = 1, drops do
+  local id = oldest_ready()
+  local job = read(id, 'u')
+  if job then drop_expired(id, job[1], job[2]) else redis.call('ZREM', ready, id) end
+end
+for _, job in ipairs(new) do store(job) end
+for _, submission in ipairs(remembered) do
+  redis.call('SET', idempotency_prefix .. submission, known[submission], 'PX', idempotency_ms)
+end
+if #new > 0 then
+  redis.call('HSET', meta, 'clock', int(clock), 'generation', head[2] or generation)
+  count_minute('submitted', #new)
+end
 return replies

@@ -22,7 +22,7 @@ class Post(Protocol):
 
 
 @pytest.fixture(autouse=True)
-def queues(settings: LazySettings, valkey: Redis) -> list[str]:  # noqa: ARG001 - empties the database
+def queues(settings: LazySettings, valkey: Redis) -> list[str]:
     """Let the installation have two queues, both empty."""
     settings.QUEUES = ["default", "mail"]
     return ["default", "mail"]

@@ -24,7 +24,7 @@ Exchange = Callable[..., bytes]
 
 
 @pytest.fixture(scope="module")
-def port(valkey_server: EmbeddedServer) -> Iterator[int]:  # noqa: ARG001 - the process needs it
+def port(valkey_server: EmbeddedServer) -> Iterator[int]:
     """Run the API under granian on a free port."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port: int = free.getsockname()[1]

@@ -1,0 +1,84 @@
+"""How safely a job is stored before its submission is answered."""
+
+from __future__ import annotations
+
+import enum
+import time
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from queueing import scripts
+from queueing.connections import Link
+from queueing.errors import DurabilityNotMet, StoreFull
+
+MEMORY_SHARE = 0.8  # of maxmemory, beyond which nothing new is accepted: the rest is for finishing what is there
+CHECK_SECONDS = 1.0  # how old a reading of the server may be
+WAIT_MS = 500  # for replicas; with the other limits below the 2 s in which the API must have answered
+
+
+class Durability(enum.StrEnum):
+    """What a stored job survives."""
+
+    ACCEPTED = "accepted"  # a killed server; a power cut but for the last second or two (appendfsync everysec)
+    FSYNCED = "fsynced"  # a power cut (appendfsync always)
+    REPLICATED = "replicated"  # the loss of the primary, if a replica that has it takes over
+
+
+class ServerReading:
+    """What submissions need to know of the server, read at most once a second."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._read_at = float("-inf")
+        self._used_share = 0.0
+        self._fsync = ""
+
+    def refuse_when_full(self) -> None:
+        """Raise StoreFull while more than MEMORY_SHARE of the server's memory limit is used."""
+        self._refresh()
+        if self._used_share > MEMORY_SHARE:
+            raise StoreFull(f"{self._used_share:.0%} of the database's memory is used")
+
+    def require_fsync(self) -> None:
+        """Raise DurabilityNotMet unless the server writes its journal to the disk before it answers.
+
+        WAITAOF is no proof: Valkey 9.1 answers it before the write under `appendfsync everysec`.
+        """
+        self._refresh()
+        if self._fsync != "always":
+            raise DurabilityNotMet(Durability.FSYNCED, f"the server's appendfsync is {self._fsync or 'not readable'}")
+
+    def _refresh(self) -> None:
+        if time.monotonic() - self._read_at < CHECK_SECONDS:
+            return
+        try:
+            info, config = self._link.execute_many([("INFO", "memory"), ("CONFIG", "GET", "appendfsync")])
+        except RedisError as error:
+            raise scripts.translate(error) from error
+        self._used_share = _used_share(info)
+        self._fsync = _value_of(config)
+        self._read_at = time.monotonic()
+
+
+def _used_share(info: Any) -> float:
+    """Return the used share of maxmemory, 0 where there is no limit or no permission to ask."""
+    fields = dict(info) if isinstance(info, dict) else _lines(info)
+    used, limit = int(fields.get("used_memory", 0)), int(fields.get("maxmemory", 0))
+    return used / limit if limit else 0.0
+
+
+def _lines(text: Any) -> dict[str, str]:
+    if not isinstance(text, bytes):
+        return {}
+    pairs = (line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
+    return {name: value.strip() for name, value in pairs}
+
+
+def _value_of(config: Any) -> str:
+    """Return the value in the reply to CONFIG GET, '' where the user may not ask."""
+    if isinstance(config, dict):
+        values = list(config.values())
+    else:
+        values = list(config[1:2]) if isinstance(config, list) else []
+    return (values[0].decode() if isinstance(values[0], bytes) else str(values[0])) if values else ""
