@@ -325,8 +325,8 @@ class Broker:
     def purge(self, queue: str, state: State = State.READY) -> int:
         """Drop the jobs that are in `state` when this begins, the oldest first; returns how many.
 
-        Jobs submitted meanwhile are newer and stay. Scheduled and retrying jobs go together; running ones cannot be
-        purged.
+        Jobs submitted meanwhile are newer and stay, unless their priority is lower than that of others. Scheduled and
+        retrying jobs go together; running ones cannot be purged.
         """
         if state is State.RUNNING:
             raise ValueError("running jobs cannot be purged, only cancelled")

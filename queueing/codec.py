@@ -44,11 +44,18 @@ def encode_result(value: Any) -> bytes:
     try:
         result = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
-        result = json.dumps(repr(value)).encode()
+        result = json.dumps(_text_of(value)).encode()
     if len(result) <= MAX_RESULT_BYTES:
         return result
     head = result[: MAX_RESULT_BYTES // 16].decode(errors="ignore")
     return json.dumps({"truncated": True, "size_bytes": len(result), "head": head}).encode()
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - it is a handler's own __repr__
+        return f"a {type(value).__qualname__} whose text could not be read: {type(error).__qualname__}"
 
 
 def decode(payload: bytes) -> Any:

@@ -135,6 +135,10 @@ class NewJob:
         if not is_kind(self.kind):
             raise InvalidJob("kind", f"must match {KIND_PATTERN}")
         check_payload(self.payload)
+        if not isinstance(self.priority, int) or not isinstance(self.max_attempts, int):
+            raise InvalidJob(
+                "priority" if isinstance(self.max_attempts, int) else "max_attempts", "must be a whole number"
+            )
         _check_range("priority", self.priority, MIN_PRIORITY, MAX_PRIORITY)
         _check_range("max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
         _check_range("delay_seconds", self.delay_seconds, 0, MAX_DELAY_SECONDS)

@@ -237,7 +237,7 @@ class Consumer:
             sent_at = time.monotonic()
             claims.append(self._claim(queue, wanted - taken))
             taken += self._start(claims[-1].jobs, sent_at)
-        self.is_empty = taken == 0
+        self.is_empty = taken == 0 and not any(claim.due_in_ms == 0 for claim in claims)
         due = [claim.due_in_ms / 1000 for claim in claims if claim.due_in_ms is not None]
         self._due_in_seconds = min([LONGEST_WAIT_SECONDS, *due])
         return taken

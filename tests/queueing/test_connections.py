@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from redis import ConnectionError as RedisConnectionError
+from redis import Redis, RedisError, ResponseError
+from redis import TimeoutError as RedisTimeoutError
+
+from queueing import Broker, Inspector, NewJob, State, StoreUnavailable, connect
+from queueing.connections import (
+    CONNECT_TIMEOUT_SECONDS,
+    SOCKET_TIMEOUT_SECONDS,
+    HeldLink,
+    Link,
+    PooledLink,
+    options,
+)
+from queueing.embedded import EmbeddedServer
+from queueing.jobs import new_job_id
+from tests.queueing.proxy import FaultyProxy, answering
+from tests.queueing.states import QUEUE
+from tests.queueing.timetravel import MINUTE_MS, let_pass
+
+PATIENCE_SECONDS = 0.1
+
+
+@pytest.fixture
+def proxy(valkey: Redis, valkey_server: EmbeddedServer) -> Iterator[FaultyProxy]:
+    proxy = FaultyProxy(valkey_server.socket)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def through_proxy(proxy: FaultyProxy) -> Iterator[Redis]:
+    client = connect(proxy.url, socket_timeout_seconds=PATIENCE_SECONDS)
+    yield client
+    client.close()
+
+
+@pytest.fixture(params=["held", "pooled"])
+def link(request: pytest.FixtureRequest, through_proxy: Redis) -> Iterator[Link]:
+    held = request.param == "held"
+    link = HeldLink(through_proxy.connection_pool, PATIENCE_SECONDS) if held else PooledLink(through_proxy)
+    link.execute(("PING",))
+    yield link
+    link.close()
+
+
+@pytest.mark.parametrize("fault", ["drop", "cut", "late"])
+def test_a_command_whose_reply_was_lost_is_not_sent_again(
+    fault: str, link: Link, proxy: FaultyProxy, valkey: Redis
+) -> None:
+    proxy.fault = fault
+
+    with pytest.raises((RedisConnectionError, RedisTimeoutError)):
+        link.execute(("RPUSH", "list", "once"))
+
+    assert valkey.lrange("list", 0, -1) == [b"once"]
+
+
+@pytest.mark.parametrize("fault", ["drop", "cut"])
+def test_commands_whose_replies_were_lost_are_not_sent_again(
+    fault: str, link: Link, proxy: FaultyProxy, valkey: Redis
+) -> None:
+    proxy.fault = fault
+
+    with pytest.raises((RedisConnectionError, RedisTimeoutError)):
+        link.execute_many([("RPUSH", "list", "a"), ("RPUSH", "list", "b")])
+
+    assert valkey.lrange("list", 0, -1) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("fault", ["drop", "cut", "late"])
+def test_a_late_reply_is_never_taken_for_that_of_the_next_command(fault: str, link: Link, proxy: FaultyProxy) -> None:
+    proxy.fault = fault
+    with pytest.raises(RedisError):
+        link.execute(("ECHO", "first"))
+    if fault == "late":
+        proxy.deliver_late()
+
+    replies = [link.execute(("ECHO", "second")), *link.execute_many([("ECHO", "third"), ("ECHO", "fourth")])]
+
+    assert replies == [b"second", b"third", b"fourth"]
+    assert proxy.connections == 2
+
+
+def test_an_interrupted_trip_gives_the_connection_up(through_proxy: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = HeldLink(through_proxy.connection_pool, PATIENCE_SECONDS)
+    with monkeypatch.context() as patch:
+        patch.setattr(link, "_read", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            link.execute(("ECHO", "first"))
+
+    reply = link.execute(("ECHO", "second"))
+
+    link.close()
+    assert reply == b"second"
+
+
+def test_a_link_whose_connection_the_server_closed_works_again_after_one_error(link: Link, valkey: Redis) -> None:
+    valkey.client_kill_filter(_type="normal", skipme=True)
+
+    answers = []
+    for _ in range(2):
+        try:
+            answers.append(link.execute(("PING",)))
+        except RedisConnectionError:
+            answers.append(None)
+
+    assert answers[-1] in (b"PONG", True)
+
+
+def test_an_error_reply_stays_in_its_place_and_the_connection_is_kept(link: Link, proxy: FaultyProxy) -> None:
+    replies = link.execute_many([("ECHO", "a"), ("NONSENSE",), ("ECHO", "b")])
+
+    assert (replies[0], replies[2]) == (b"a", b"b")
+    assert isinstance(replies[1], ResponseError)
+    assert proxy.connections == 1
+
+
+def test_a_single_error_reply_is_raised(link: Link) -> None:
+    with pytest.raises(ResponseError):
+        link.execute(("NONSENSE",))
+
+
+def test_no_commands_make_no_trip(link: Link) -> None:
+    assert link.execute_many([]) == []
+
+
+def test_a_closed_link_connects_anew(link: Link) -> None:
+    link.close()
+
+    assert link.execute(("ECHO", "again")) == b"again"
+
+
+def test_threads_with_links_of_their_own_get_their_own_replies(through_proxy: Redis) -> None:
+    wrong: list[tuple[str, bytes]] = []
+
+    def ask(name: str) -> None:
+        link = HeldLink(through_proxy.connection_pool, 5)
+        for n in range(100):
+            text = f"{name}-{n}"
+            reply = link.execute(("ECHO", text))
+            if reply != text.encode():
+                wrong.append((text, reply))
+        link.close()
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+
+
+def test_every_connection_is_bounded_in_time_and_made_without_retries() -> None:
+    made = options()
+
+    assert made["retry"].get_retries() == 0
+    assert (made["socket_connect_timeout"], made["socket_timeout"]) == (
+        CONNECT_TIMEOUT_SECONDS,
+        SOCKET_TIMEOUT_SECONDS,
+    )
+    assert CONNECT_TIMEOUT_SECONDS + SOCKET_TIMEOUT_SECONDS < 2
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_server_that_never_answers_is_given_up(held: bool) -> None:
+    with answering(b"") as url:
+        client = connect(url, socket_timeout_seconds=PATIENCE_SECONDS)
+        broker = Broker(client)
+        broker = broker.dedicated(socket_timeout_seconds=PATIENCE_SECONDS) if held else broker
+        started = time.monotonic()
+
+        with pytest.raises(StoreUnavailable):
+            broker.enqueue(QUEUE, NewJob.of("echo"))
+
+        broker.close()
+        client.close()
+    assert time.monotonic() - started < 2
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    with answering(b"") as url:
+        pass
+    client = connect(url)
+
+    with pytest.raises(StoreUnavailable):
+        Broker(client).ping()
+    with pytest.raises(StoreUnavailable):
+        Broker(client).enqueue(QUEUE, NewJob.of("echo"))
+    with pytest.raises(StoreUnavailable):
+        Inspector(client).stats(QUEUE)
+    with pytest.raises(StoreUnavailable):
+        Broker(client).purge(QUEUE)
+
+
+def test_a_lost_reply_to_an_enqueue_leaves_one_job_however_often_it_is_repeated(
+    through_proxy: Redis, proxy: FaultyProxy, inspector: Inspector
+) -> None:
+    broker, job_id = Broker(through_proxy), new_job_id(QUEUE)
+    broker.enqueue("other", NewJob.of("echo"))
+    proxy.fault = "drop"
+    with pytest.raises(StoreUnavailable):
+        broker.enqueue(QUEUE, NewJob.of("echo"), job_id=job_id)
+
+    again = broker.enqueue(QUEUE, NewJob.of("echo"), job_id=job_id)
+
+    assert again.outcome == "exists"
+    assert inspector.stats(QUEUE).counters["submitted"] == 1
+
+
+def test_a_lost_reply_to_a_claim_leaves_a_job_that_is_taken_back(
+    through_proxy: Redis, proxy: FaultyProxy, valkey: Redis, inspector: Inspector
+) -> None:
+    broker = Broker(through_proxy)
+    job_id = broker.enqueue(QUEUE, NewJob.of("echo")).id
+    broker.claim("other", "w1")
+    proxy.fault = "cut"
+    with pytest.raises(StoreUnavailable):
+        broker.claim(QUEUE, "w1")
+    let_pass(valkey, QUEUE, MINUTE_MS)
+
+    broker.reap(QUEUE)
+
+    assert inspector.job(job_id).state is State.READY
+
+
+def test_a_lost_reply_to_an_ack_may_be_followed_by_another_ack(
+    through_proxy: Redis, proxy: FaultyProxy, inspector: Inspector
+) -> None:
+    broker = Broker(through_proxy)
+    for _ in range(2):
+        broker.enqueue(QUEUE, NewJob.of("echo"))
+    warm_up, job = broker.claim(QUEUE, "w1", 2).jobs
+    broker.ack(warm_up)
+    proxy.fault = "drop"
+    with pytest.raises(StoreUnavailable):
+        broker.ack(job, b"1")
+
+    broker.ack(job, b"1")
+
+    assert inspector.stats(QUEUE).counters["succeeded"] == 2
+
+
+def test_the_connection_of_a_dedicated_broker_may_wait_longer(through_proxy: Redis) -> None:
+    broker = Broker(through_proxy).dedicated(socket_timeout_seconds=5)
+
+    woken = broker.wait_for_hint([QUEUE], 3 * PATIENCE_SECONDS)
+
+    broker.close()
+    assert not woken
+
+
+def test_a_dedicated_broker_keeps_the_policy(broker: Broker) -> None:
+    assert broker.dedicated().policy is broker.policy
