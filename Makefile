@@ -19,7 +19,7 @@ up: .venv/runtime.stamp ## Start it all: Valkey, the API and one worker; Ctrl-C 
 	@exec $(BIN)/python manage.py up
 
 test: .venv/dev.stamp ## Run the tests, against real servers on private sockets
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 check: .venv/dev.stamp ## Run the linters, the type checker, the import contracts and Django's own checks
 	$(BIN)/ruff check

@@ -75,8 +75,8 @@ class Part:
 class Launcher:
     """Starts the parts, watches them, and stops them in the opposite order; `say` prints a line for people.
 
-    The first INT, TERM or HUP stops the parts in order; another repeats TERM to the part that is stopping: to
-    a worker that means "at once".
+    The first INT, TERM or HUP stops the parts in order, by TERM; another sends INT to the part that is stopping: to a
+    worker that means "at once". A second TERM would not do: two of the same signal may arrive as one.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -107,7 +107,7 @@ class Launcher:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._stopping:
-            self._parts[-1].process.terminate()
+            self._parts[-1].process.send_signal(signal.SIGINT)
         else:
             self._stopping = True
             raise KeyboardInterrupt

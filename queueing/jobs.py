@@ -187,6 +187,11 @@ def seconds_to_ms(seconds: float) -> int:
     return max(1, round(seconds * 1000)) if seconds > 0 else 0
 
 
+def _text(text: str) -> str:
+    """Return text that every encoder can write: a handler's error may contain half a surrogate pair."""
+    return text.encode(errors="replace").decode()
+
+
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
         raise InvalidJob(name, f"must lie between {low} and {high}")
@@ -277,9 +282,9 @@ class JobError:
 
     def to_json(self) -> bytes:
         """Return the error as it is stored, cut to its limits; a traceback keeps its end."""
-        error = {"type": self.type[:200], "message": self.message[: self.MAX_MESSAGE_CHARS]}
+        error = {"type": _text(self.type[:200]), "message": _text(self.message[: self.MAX_MESSAGE_CHARS])}
         if self.traceback:
-            error["traceback"] = self.traceback[-self.MAX_TRACEBACK_CHARS :]
+            error["traceback"] = _text(self.traceback[-self.MAX_TRACEBACK_CHARS :])
         return json.dumps(error).encode()
 
     @classmethod

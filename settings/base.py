@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from environ import FileAwareEnv
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -53,6 +54,8 @@ STAFF_PASSWORD = env.str("STAFF_PASSWORD", default="")
 
 QUEUES: list[str] = env.list("QUEUES", default=["default"])
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=30.0)
+if not 0 < LEASE_SECONDS <= 3600:
+    raise ImproperlyConfigured("LEASE_SECONDS must lie above 0 and be at most 3600")
 REPLICAS = env.int("REPLICAS", default=1)  # that must have a job submitted with durability `replicated`
 ALLOW_VOLATILE = env.bool("ALLOW_VOLATILE", default=False)  # accept a database server without a journal
 HTTP_REQUEST_ALLOWED_HOSTS: list[str] = env.list("HTTP_REQUEST_ALLOWED_HOSTS", default=[])

@@ -11,14 +11,17 @@ from pathlib import Path
 
 CONFIGURED = (
     "ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMAIL_URL", "HOST", "HTTP_REQUEST_ALLOWED_HOSTS", "PORT",
+    "ALLOW_VOLATILE", "DEFAULT_FROM_EMAIL", "LEASE_SECONDS", "LOG_LEVEL", "REPLICAS",
     "QUEUES", "REDIS_URL", "STAFF_PASSWORD", "STAFF_USERNAME",
 )  # fmt: skip
 
-if "TEST_VAR_DIR" not in os.environ:
+runner = os.environ.get("PYTEST_XDIST_WORKER", "alone")  # of the processes that share the tests, each has a server
+
+if not os.environ.get("TEST_VAR_DIR", "").endswith(f"-{runner}"):
     for name in CONFIGURED:
         os.environ.pop(name, None)
         os.environ.pop(f"{name}_FILE", None)
-    private = Path(tempfile.gettempdir()) / f"jobapi-test-{secrets.token_hex(8)}"
+    private = Path(tempfile.gettempdir()) / f"jobapi-test-{secrets.token_hex(8)}-{runner}"
     os.environ["TEST_VAR_DIR"] = str(private)
 
 os.environ["VAR_DIR"] = os.environ["TEST_VAR_DIR"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from queueing.embedded import EmbeddedServer
+
+
+def pytest_configure() -> None:
+    """Take TERM like Ctrl-C: the servers stop and their directories go."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -78,11 +78,23 @@ class Lease:
             self._thread_id = threading.get_ident()
 
     def leave(self) -> None:
-        """End the part that may be interrupted, taking back an interrupt that has not struck yet."""
-        with self._lock:
+        """End the part that may be interrupted, taking back an interrupt that has not struck yet.
+
+        It is taken back by letting it strike here. Clearing it instead would leave Python 3.11 looking for it in all
+        threads for good, and make a debugger or a coverage tool hang.
+        """
+        try:
+            with self._lock:
+                self._thread_id = None
+            for _ in range(2):
+                pass  # the jump back is where a pending interrupt strikes
+        except AttemptInterrupted:
             self._thread_id = None
-            if self._interrupted:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the handler is in the part that may be interrupted."""
+        return self._thread_id is not None
 
     def interrupt(self, error: type[AttemptInterrupted]) -> bool:
         """Raise `error` in the handler's thread at its next step of Python, once; returns whether that was possible.

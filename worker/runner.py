@@ -29,6 +29,7 @@ EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: the database could not be
 EXIT_FORCED = 128  # + the number of the signal that came twice
 
 DRAIN_PATIENCE_SECONDS = 20.0  # how long a drain tries to reach the database; less than the watchdog has
+LET_GO_SECONDS = 1.5  # in which interrupted handlers end, for the shipped ones sit in no call longer than a second
 
 
 class Mode(enum.StrEnum):
@@ -196,8 +197,8 @@ class Worker:
         """Stop in order; returns the exit code of a forced stop, else 0.
 
         1. Claim no more, and report as failed what is stuck. 2. Let what runs finish, up to the grace, and report it.
-        3. Give the rest back, so that another worker starts it at once, and interrupt its handlers. 4. Stop maintenance
-        and waker. 5. Stop the lease keeper last: until then leases are kept.
+        3. Interrupt the rest and give it back, so that another worker starts it at once. 4. Stop maintenance and
+        waker. 5. Stop the lease keeper last: until then leases are kept.
         """
         self._watchdog.stop()
         self._consumer.claiming = False
@@ -219,12 +220,25 @@ class Worker:
         self._consumer.run_once()
 
     def _give_back(self) -> None:
+        """Interrupt what still runs, and give it back once its handlers have ended: no job then runs twice at once.
+
+        A handler that sits in a call into C longer than that ends with this process, very soon.
+        """
         running = list(self._leases)
+        for lease in running:
+            if lease.interrupt(LeaseLost):
+                lease.lose()
+        until = time.monotonic() + LET_GO_SECONDS
+        while any(lease.is_running for lease in running) and self._may_wait(until):
+            time.sleep(0.005)
         try:
+            self._consumer.run_once()  # reports what ended by itself before its interrupt
             self._consumer.release_all(running)
         except StoreUnavailable:
             return  # the reaper takes them back when their leases end
         finally:
             for lease in running:
                 lease.lose()
-                lease.interrupt(LeaseLost)
+
+    def _may_wait(self, until: float) -> bool:
+        return time.monotonic() < until and not self._stop.at_once.is_set()

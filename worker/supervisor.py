@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -65,8 +66,14 @@ class Supervisor:
         if code is None:
             return False
         child.process = None
-        self._decide(child, code if code >= 0 else 128 - code)
+        self._decide(child, self._exit_code(code))
         return True
+
+    def _exit_code(self, status: int) -> int:
+        """Return a child's exit code; one that our signal met before it could listen had claimed nothing."""
+        if self._told and status == -self._signal:
+            return 0
+        return status if status >= 0 else 128 - status
 
     def _start_when_due(self, child: Child) -> bool:
         if self._stop.requested.is_set():
@@ -83,7 +90,7 @@ class Supervisor:
         """Replace a child that died, unless it was told to stop or says that it cannot work."""
         if code in (0, EXIT_CONFIGURATION) or self._stop.requested.is_set():
             child.exit_code = code
-            if code == EXIT_CONFIGURATION:
+            if code == EXIT_CONFIGURATION and not self._stop.requested.is_set():
                 self._stop.request()
             return
         lived = time.monotonic() - child.started_at
@@ -98,13 +105,20 @@ class Supervisor:
         )
 
     def _pass_on(self) -> None:
-        """Send the stop request on to every child, each of the two steps once."""
+        """Send the stop request on to every child, each of its two steps once.
+
+        One step at a time: two signals sent together arrive as one.
+        """
         wanted = int(self._stop.requested.is_set()) + int(self._stop.at_once.is_set())
-        while self._told < wanted:
+        if self._told < wanted:
             self._told += 1
             for child in self._children:
                 if child.process is not None:
-                    child.process.terminate()
+                    child.process.send_signal(self._signal)
+
+    @property
+    def _signal(self) -> int:
+        return self._stop.signal_number or signal.SIGTERM
 
 
 def child_command(arguments: Sequence[str]) -> list[str]:

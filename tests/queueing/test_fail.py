@@ -170,7 +170,7 @@ def test_a_long_error_is_cut_and_the_end_of_its_traceback_kept(broker: Broker, i
 
 def test_an_error_with_odd_characters_is_kept(broker: Broker, inspector: Inspector) -> None:
     job = claimed_job(broker)
-    error = JobError(type="E", message="\ud800 \0 | \u2028 \N{SNOWMAN}")
+    error = JobError(type="E", message="\U0001f600 \0 | \u2028 \N{SNOWMAN}")
 
     broker.fail(job, error)
 

@@ -117,7 +117,7 @@ def test_a_duration_above_zero_is_at_least_a_millisecond(seconds: float, ms: int
 
 
 def test_an_error_comes_back_as_it_was_stored() -> None:
-    error = JobError(type="E", message="m\ud800", traceback="t")
+    error = JobError(type="E", message="m\U0001f600\0", traceback="t")
 
     assert JobError.from_json(error.to_json()) == error
 
@@ -134,3 +134,11 @@ def test_a_number_that_is_not_whole_is_refused(field: str) -> None:
         NewJob(kind="echo", **{field: 1.5})
 
     assert refusal.value.field == field
+
+
+def test_an_error_with_half_a_surrogate_pair_can_be_stored_and_written_again() -> None:
+    stored = JobError(type="\ud800", message="a\udfffb", traceback="\ud83d").to_json()
+
+    read = JobError.from_json(stored)
+
+    assert (read.type, read.message, read.traceback) == ("?", "a?b", "?")

@@ -238,7 +238,7 @@ def test_a_host_that_only_resembles_a_listed_one_is_refused(url: str, entry: str
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    def getaddrinfo(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:  # noqa: ARG001
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
         families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
         pairs = zip(families, addresses, strict=True)
         return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for family, address in pairs]

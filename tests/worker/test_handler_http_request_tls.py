@@ -44,7 +44,7 @@ def lead_to(monkeypatch: pytest.MonkeyPatch, port: int) -> list[str]:
     connects: list[str] = []
     connect = socket.socket.connect
 
-    def getaddrinfo(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:  # noqa: ARG001
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (PUBLIC, port))]
 
     def connect_locally(connecting: socket.socket, address: tuple[str, int]) -> None:

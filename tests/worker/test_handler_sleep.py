@@ -23,7 +23,7 @@ class Job:
         self.waits.append(seconds)
         return len(self.waits) == self._cancelled_in
 
-    def progress(self, fraction: float, note: str = "") -> None:  # noqa: ARG002
+    def progress(self, fraction: float, note: str = "") -> None:
         self.reports.append(fraction)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from queueing import StoreUnavailable
+from queueing import QUEUE_PATTERN, StoreUnavailable
 from queueing.audit import check_server
 from queueing.conf import get_broker, get_client, known_queues
 from worker import signals, supervisor
-from worker.registry import load_handlers
+from worker.registry import DuplicateHandler, HandlerRegistry, load_handlers
 from worker.runner import Mode, Worker, WorkerOptions
 from worker.supervisor import EXIT_CONFIGURATION
 
@@ -100,7 +101,7 @@ class Command(BaseCommand):
         mode = Mode.DRAIN if options["drain"] else Mode.INTERVAL if options["interval"] else Mode.CONTINUOUS
         worker = Worker(
             get_broker(),
-            load_handlers(),
+            self._handlers(),
             WorkerOptions(
                 queues=queues,
                 concurrency=options["concurrency"],
@@ -115,6 +116,12 @@ class Command(BaseCommand):
         )
         return worker.run()
 
+    def _handlers(self) -> HandlerRegistry:
+        try:
+            return load_handlers()
+        except DuplicateHandler as error:
+            raise CommandError(str(error), returncode=EXIT_CONFIGURATION) from None
+
     def _refuse_unfit_server(self) -> None:
         """Exit with 78 when the database server would lose jobs; one that cannot be reached yet is waited for."""
         try:
@@ -125,12 +132,22 @@ class Command(BaseCommand):
         if errors:
             raise CommandError("; ".join(errors), returncode=EXIT_CONFIGURATION)
 
-    def _queues(self, text: str | None) -> list[str]:
+    def _known_queues(self) -> list[str]:
         known = known_queues()
+        wrong = [name for name in known if not re.fullmatch(QUEUE_PATTERN, name)]
+        if wrong or not known:
+            raise CommandError(
+                f"QUEUES: {', '.join(wrong) or 'no queue'}; a name must match {QUEUE_PATTERN}",
+                returncode=EXIT_CONFIGURATION,
+            )
+        return known
+
+    def _queues(self, text: str | None) -> list[str]:
+        known = self._known_queues()
         queues = [name.strip() for name in text.split(",")] if text else known
         unknown = [name for name in queues if name not in known]
         if unknown or len(set(queues)) != len(queues):
-            wrong = ", ".join(unknown) or "a queue named twice"
+            wrong = ", ".join(name or "an empty name" for name in unknown) or "a queue named twice"
             raise CommandError(f"--queues: {wrong}; known queues: {', '.join(known)}", returncode=2)
         return queues
 

@@ -1,0 +1,38 @@
+"""A broker and an inspector on the emptied server of the session, and real workers on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from queueing import Broker, Inspector
+from tests.system.processes import RunWorker
+
+
+@pytest.fixture
+def broker(valkey: Redis) -> Broker:
+    return Broker(valkey)
+
+
+@pytest.fixture
+def inspector(valkey: Redis) -> Inspector:
+    return Inspector(valkey)
+
+
+@pytest.fixture
+def run_worker(valkey: Redis, tmp_path: Path) -> Iterator[Callable[..., RunWorker]]:
+    """Start `runworker` with arguments, and end what is left of it afterwards."""
+    started: list[RunWorker] = []
+
+    def start(*arguments: str, **environment: Any) -> RunWorker:
+        log = tmp_path / f"worker-{len(started)}.log"
+        started.append(RunWorker(arguments, log, {name: str(value) for name, value in environment.items()}))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill()

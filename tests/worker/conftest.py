@@ -1,0 +1,36 @@
+"""A broker and an inspector on the emptied server of the session, and the parts of a worker around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from queueing import Broker, Inspector
+from tests.worker.rig import Rig
+
+
+@pytest.fixture
+def broker(valkey: Redis) -> Broker:
+    return Broker(valkey)
+
+
+@pytest.fixture
+def inspector(valkey: Redis) -> Inspector:
+    return Inspector(valkey)
+
+
+@pytest.fixture
+def make_rig(valkey: Redis) -> Iterator[Callable[..., Rig]]:
+    """Make rigs on the session's server, and end their threads afterwards."""
+    rigs: list[Rig] = []
+
+    def make(**options: Any) -> Rig:
+        rigs.append(Rig(valkey, **options))
+        return rigs[-1]
+
+    yield make
+    for rig in rigs:
+        rig.close()

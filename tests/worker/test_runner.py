@@ -1,0 +1,370 @@
+"""The life of a worker process: how it lives, and the order in which it stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from queueing import Broker, Inspector, NewJob, Policy, State
+from tests.faults import Fault, Faults, FaultyBroker
+from tests.worker.rig import WAIT_SECONDS, Gate, echo
+from worker import runner
+from worker.context import JobContext
+from worker.runner import EXIT_UNAVAILABLE, Mode, Worker, WorkerOptions, new_worker_name
+from worker.signals import StopRequest
+
+ECHO = NewJob.of("echo")
+
+
+@pytest.fixture
+def stop() -> StopRequest:
+    return StopRequest()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.opened.set()
+
+
+@pytest.fixture
+def run(broker: Broker, stop: StopRequest, gate: Gate) -> Callable[..., int]:
+    """Run a worker in this thread until it ends by itself."""
+
+    def run(handlers: dict[str, Any] | None = None, **options: Any) -> int:
+        wanted = options.pop("still_wanted", lambda: True)
+        options = {"queues": ["default"], **options}
+        worker = Worker(
+            options.pop("broker", broker),
+            {"echo": echo, "gate": gate, **(handlers or {})},
+            WorkerOptions(**options),
+            stop,
+            still_wanted=wanted,
+        )
+        return worker.run()
+
+    return run
+
+
+class Running:
+    """A worker in a thread of its own."""
+
+    def __init__(self, run: Callable[..., int], *args: Any, **options: Any) -> None:
+        self.code: int | None = None
+
+        def target() -> None:
+            self.code = run(*args, **options)
+
+        self._thread = threading.Thread(target=target)
+        self._thread.start()
+
+    def join(self) -> int | None:
+        self._thread.join(WAIT_SECONDS)
+        assert not self._thread.is_alive()
+        return self.code
+
+
+def counts(inspector: Inspector) -> dict[str, int]:
+    """Return how many jobs are in each state that has any."""
+    return {str(state): count for state, count in inspector.stats("default").counts.items() if count}
+
+
+# Ways to live
+
+
+def test_a_drain_empties_the_queues_and_leaves_what_is_scheduled(
+    run: Callable[..., int], broker: Broker, inspector: Inspector
+) -> None:
+    broker.enqueue_many("default", [ECHO] * 20)
+    broker.enqueue("default", NewJob.of("echo", delay_seconds=3600))
+
+    assert run(mode=Mode.DRAIN, concurrency=3) == 0
+
+    assert counts(inspector) == {"succeeded": 20, "scheduled": 1}
+
+
+def test_a_drain_runs_what_its_jobs_submit(run: Callable[..., int], broker: Broker, inspector: Inspector) -> None:
+    def parent(payload: Any, job: JobContext) -> None:
+        broker.enqueue("default", ECHO)
+
+    broker.enqueue("default", NewJob.of("parent"))
+
+    assert run({"parent": parent}, mode=Mode.DRAIN) == 0
+
+    assert counts(inspector) == {"succeeded": 2}
+
+
+def test_a_drain_of_empty_queues_ends_at_once(run: Callable[..., int]) -> None:
+    began = time.monotonic()
+
+    assert run(mode=Mode.DRAIN) == 0
+    assert time.monotonic() - began < 0.9
+
+
+def test_a_drain_that_cannot_reach_the_database_ends_with_69(
+    run: Callable[..., int], valkey: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "DRAIN_PATIENCE_SECONDS", 0.1)
+    faults = Faults()
+    faults.down = Fault.REFUSE
+
+    assert run(mode=Mode.DRAIN, broker=FaultyBroker(valkey, faults=faults)) == EXIT_UNAVAILABLE == 69
+
+
+def test_a_drain_survives_a_short_outage(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, valkey: Redis
+) -> None:
+    broker.enqueue_many("default", [ECHO] * 5)
+    faults = Faults()
+    faults.plan(*[Fault.REFUSE] * 3)
+
+    assert run(mode=Mode.DRAIN, broker=FaultyBroker(valkey, faults=faults)) == 0
+    assert counts(inspector) == {"succeeded": 5}
+
+
+def test_an_interval_worker_drains_then_sleeps_until_the_next_interval(run: Callable[..., int], broker: Broker) -> None:
+    ran_at: list[float] = []
+    broker.enqueue("default", NewJob.of("note"))
+    broker.enqueue("default", NewJob.of("note", delay_seconds=0.05))
+    began = time.monotonic()
+
+    code = run(
+        {"note": lambda payload, job: ran_at.append(time.monotonic() - began)},
+        mode=Mode.INTERVAL,
+        interval_seconds=0.4,
+        max_jobs=2,
+    )
+
+    assert code == 0
+    assert ran_at[0] < 0.3
+    assert 0.4 <= ran_at[1] < 1.5
+
+
+def test_a_stop_ends_the_sleep_between_two_intervals(run: Callable[..., int], stop: StopRequest) -> None:
+    worker = Running(run, mode=Mode.INTERVAL, interval_seconds=3600)
+    began = time.monotonic()
+
+    stop.request()
+
+    assert worker.join() == 0
+    assert time.monotonic() - began < WAIT_SECONDS / 2
+
+
+def test_max_jobs_ends_the_worker_when_they_are_done(
+    run: Callable[..., int], broker: Broker, inspector: Inspector
+) -> None:
+    broker.enqueue_many("default", [ECHO] * 5)
+
+    assert run(max_jobs=3, concurrency=2) == 0
+
+    assert counts(inspector) == {"succeeded": 3, "ready": 2}
+
+
+def test_the_last_job_of_max_jobs_may_take_longer_than_the_grace(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, gate: Gate
+) -> None:
+    """The grace is for a stop; else a job longer than it would be given back by every worker it meets."""
+    broker.enqueue("default", NewJob.of("gate"))
+    worker = Running(run, max_jobs=1, grace_seconds=0.0)
+    gate.next_started()
+
+    threading.Timer(0.3, gate.opened.set).start()
+
+    assert worker.join() == 0
+    assert counts(inspector) == {"succeeded": 1}
+
+
+def test_max_seconds_ends_an_idle_worker(run: Callable[..., int]) -> None:
+    began = time.monotonic()
+
+    assert run(max_seconds=0.2) == 0
+    assert 0.2 <= time.monotonic() - began < 1.0
+
+
+def test_after_max_seconds_nothing_is_claimed_and_what_runs_is_finished(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, gate: Gate
+) -> None:
+    broker.enqueue_many("default", [NewJob.of("gate")] * 2)
+    worker = Running(run, max_seconds=0.1, grace_seconds=0.0)
+    gate.next_started()
+
+    threading.Timer(0.3, gate.opened.set).start()
+
+    assert worker.join() == 0
+    assert counts(inspector) == {"succeeded": 1, "ready": 1}
+
+
+# Stopping
+
+
+def test_a_stop_lets_what_runs_finish_and_claims_no_more(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, gate: Gate, stop: StopRequest
+) -> None:
+    broker.enqueue_many("default", [NewJob.of("gate")] * 3)
+    worker = Running(run)
+    gate.next_started()
+
+    stop.request()
+    gate.opened.set()
+
+    assert worker.join() == 0
+    assert counts(inspector) == {"succeeded": 1, "ready": 2}
+
+
+def test_what_does_not_finish_within_the_grace_is_given_back_uncounted_and_interrupted(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, stop: StopRequest
+) -> None:
+    interrupted, started = threading.Event(), threading.Event()
+
+    def endless(payload: Any, job: JobContext) -> None:
+        started.set()
+        try:
+            threading.Event().wait(0.05)
+            for _ in range(int(WAIT_SECONDS * 100)):
+                threading.Event().wait(0.01)
+        finally:
+            interrupted.set()
+
+    job_id = broker.enqueue("default", NewJob.of("endless")).id
+    worker = Running(run, {"endless": endless}, grace_seconds=0.1)
+    assert started.wait(WAIT_SECONDS)
+
+    stop.request()
+
+    assert worker.join() == 0
+    job = inspector.job(job_id)
+    assert (job.state, job.attempt, job.attempts) == (State.READY, 0, ())
+    assert interrupted.wait(WAIT_SECONDS)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_request_gives_back_at_once(
+    run: Callable[..., int],
+    broker: Broker,
+    inspector: Inspector,
+    gate: Gate,
+    stop: StopRequest,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    job_id = broker.enqueue("default", NewJob.of("gate")).id
+    worker = Running(run, grace_seconds=60)
+    gate.next_started()
+    stop.signal_number = number
+    stop.request()
+
+    stop.request()
+
+    assert worker.join() == code
+    assert (inspector.job(job_id).state, inspector.job(job_id).attempt) == (State.READY, 0)
+
+
+def test_a_stop_without_the_database_ends_all_the_same(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, gate: Gate, stop: StopRequest, valkey: Redis
+) -> None:
+    job_id = broker.enqueue("default", NewJob.of("gate")).id
+    faults = Faults()
+    worker = Running(run, broker=FaultyBroker(valkey, faults=faults), grace_seconds=0.1)
+    gate.next_started()
+
+    faults.down = Fault.REFUSE
+    stop.request()
+
+    assert worker.join() == 0
+    assert inspector.job(job_id).state is State.RUNNING
+
+
+def test_a_worker_left_alone_by_its_supervisor_stops_in_order(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, gate: Gate
+) -> None:
+    broker.enqueue_many("default", [NewJob.of("gate")] * 2)
+    alone = threading.Event()
+    worker = Running(run, still_wanted=lambda: not alone.is_set())
+    gate.next_started()
+
+    alone.set()
+    gate.opened.set()
+
+    assert worker.join() == 0
+    assert counts(inspector)["succeeded"] >= 1
+    assert "running" not in counts(inspector)
+
+
+@pytest.mark.parametrize("mode", [Mode.CONTINUOUS, Mode.INTERVAL])
+def test_a_worker_left_alone_gives_what_runs_its_grace(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, gate: Gate, stop: StopRequest, mode: Mode
+) -> None:
+    """The supervisor's end is one request to stop, however often the worker looks for it."""
+    broker.enqueue("default", NewJob.of("gate"))
+    alone = threading.Event()
+    worker = Running(run, mode=mode, still_wanted=lambda: not alone.is_set())
+    gate.next_started()
+
+    alone.set()
+    assert stop.requested.wait(WAIT_SECONDS)
+    threading.Timer(0.2, gate.opened.set).start()
+
+    assert worker.join() == 0
+    assert counts(inspector) == {"succeeded": 1}
+
+
+def test_a_handler_that_does_not_end_after_its_time_fails_and_the_worker_ends_with_70(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.leases.YIELD_SECONDS", 0.05)
+    stuck = threading.Event()
+    job_id = broker.enqueue("default", NewJob.of("stuck", timeout_seconds=0.05)).id
+
+    assert run({"stuck": lambda payload, job: stuck.wait(WAIT_SECONDS)}) == 70
+
+    stuck.set()
+    job = inspector.job(job_id)
+    assert job.state is State.RETRYING
+    assert job.error is not None
+    assert job.error.type == "AttemptTimeout"
+
+
+def test_a_stopped_worker_leaves_no_sign_of_life_and_no_connection(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, valkey: Redis
+) -> None:
+    connected = len(valkey.client_list())
+
+    assert run(mode=Mode.DRAIN) == 0
+
+    assert inspector.stats("default").workers == ()
+    ends_at = time.monotonic() + WAIT_SECONDS
+    while len(valkey.client_list()) > connected and time.monotonic() < ends_at:
+        pass
+    assert len(valkey.client_list()) <= connected
+
+
+def test_a_running_worker_keeps_the_leases_of_long_jobs(
+    run: Callable[..., int], valkey: Redis, inspector: Inspector, stop: StopRequest, gate: Gate
+) -> None:
+    """The job takes three times as long as its lease."""
+    broker = Broker(valkey, Policy(lease_ms=300))
+    job_id = broker.enqueue("default", NewJob.of("gate")).id
+    worker = Running(run, broker=broker)
+    gate.next_started()
+
+    threading.Timer(0.9, gate.opened.set).start()
+    threading.Timer(0.95, stop.request).start()
+
+    assert worker.join() == 0
+    job = inspector.job(job_id)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 1)
+
+
+def test_a_worker_name_tells_host_and_process_and_is_never_used_twice() -> None:
+    first, second = new_worker_name(), new_worker_name()
+
+    assert first.split(":")[1] == str(os.getpid())
+    assert first != second

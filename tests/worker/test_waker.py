@@ -1,0 +1,111 @@
+"""Waiting for work without asking for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from queue import SimpleQueue
+
+import pytest
+from redis import Redis
+
+from queueing import Broker, NewJob
+from tests.faults import Fault, Faults, FaultyBroker
+from tests.worker.rig import WAIT_SECONDS
+from worker.waker import Waker
+
+
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
+@pytest.fixture
+def woken() -> SimpleQueue[float]:
+    """Return the moments at which the waker woke the consumer."""
+    return SimpleQueue()
+
+
+@pytest.fixture
+def waker(valkey: Redis, faults: Faults, woken: SimpleQueue[float]) -> Iterator[Waker]:
+    broker = FaultyBroker(valkey, faults=faults).dedicated()
+    waker = Waker(broker, ["default", "other"], wake=lambda: woken.put(time.monotonic()))
+    waker.start()
+    yield waker
+    waker.stop()
+    waker._thread.join(WAIT_SECONDS)
+    assert not waker._thread.is_alive()
+
+
+@pytest.mark.parametrize("queue", ["default", "other"])
+def test_a_submitted_job_wakes(waker: Waker, woken: SimpleQueue[float], broker: Broker, queue: str) -> None:
+    waker.arm(1.0)
+
+    submitted_at = time.monotonic()
+    broker.enqueue(queue, NewJob.of("echo"))
+
+    assert woken.get(timeout=WAIT_SECONDS) - submitted_at < 0.9
+
+
+def test_a_job_submitted_before_is_not_missed(waker: Waker, woken: SimpleQueue[float], broker: Broker) -> None:
+    broker.enqueue("default", NewJob.of("echo"))
+
+    armed_at = time.monotonic()
+    waker.arm(1.0)
+
+    assert woken.get(timeout=WAIT_SECONDS) - armed_at < 0.9
+
+
+def test_it_wakes_when_the_time_is_over(waker: Waker, woken: SimpleQueue[float]) -> None:
+    armed_at = time.monotonic()
+    waker.arm(0.05)
+
+    assert 0.04 < woken.get(timeout=WAIT_SECONDS) - armed_at < 0.9
+
+
+def test_it_wakes_after_a_second_however_long_it_was_told_to_wait(waker: Waker, woken: SimpleQueue[float]) -> None:
+    armed_at = time.monotonic()
+    waker.arm(60)
+
+    assert 0.9 < woken.get(timeout=WAIT_SECONDS) - armed_at < 2
+
+
+def test_it_wakes_when_the_database_cannot_be_reached_and_works_again_later(
+    waker: Waker, woken: SimpleQueue[float], faults: Faults, broker: Broker
+) -> None:
+    faults.plan(Fault.REFUSE)
+    waker.arm(1.0)
+    woken.get(timeout=WAIT_SECONDS)
+
+    waker.arm(1.0)
+    submitted_at = time.monotonic()
+    broker.enqueue("default", NewJob.of("echo"))
+
+    assert woken.get(timeout=WAIT_SECONDS) - submitted_at < 0.9
+
+
+def test_a_connection_of_its_own_that_cannot_be_had_does_not_make_the_consumer_spin(
+    waker: Waker, woken: SimpleQueue[float], faults: Faults
+) -> None:
+    """The consumer's connection may work all the while, as when the server takes no more clients."""
+    faults.down = Fault.REFUSE
+    began = time.monotonic()
+    for _ in range(3):
+        waker.arm(1.0)
+        woken.get(timeout=WAIT_SECONDS)
+
+    assert time.monotonic() - began > 0.2
+    faults.down = None
+
+
+def test_while_armed_it_is_not_armed_again(waker: Waker, woken: SimpleQueue[float], faults: Faults) -> None:
+    reached = threading.Event()
+    faults.on_trip = lambda verbs: reached.set()
+    waker.arm(0.1)
+    assert reached.wait(WAIT_SECONDS)
+    waker.arm(0.1)
+
+    woken.get(timeout=WAIT_SECONDS)
+
+    assert faults.trips == [["blpop"]]
