@@ -1,4 +1,5 @@
 FROM python:3.11-slim AS build
+WORKDIR /build
 RUN python -m venv /opt/venv
 COPY requirements.txt .
 RUN /opt/venv/bin/pip install --no-cache-dir --require-hashes --requirement requirements.txt

@@ -5,6 +5,7 @@ It listens on a unix socket only. Whoever knows the VAR_DIR finds it by `default
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -117,6 +118,9 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             self.kill()
             raise EmbeddedServerError(f"Valkey did not stop within {timeout_seconds:g} s and was killed") from None
+        if self.socket.parent != self.directory:
+            with contextlib.suppress(OSError):  # the next server of the same directory may have its socket there
+                self.socket.parent.rmdir()
 
     def kill(self) -> None:
         """End the server at once, as a crash would; what it answered before is in its journal."""
