@@ -6,6 +6,7 @@ meanwhile is no fault. It is for people (`manage.py doctor`): it walks over all 
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +40,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A job whose record and places do not agree; lua/audit.lua explains `kind`."""
+    """A job whose record and places do not agree; lua/audit.lua explains `kind`.
+
+    With kind `wrong_type` it is a key of the queue (in `job_id`) that holds something else than it should.
+    """
 
     job_id: str
     kind: str
@@ -106,12 +110,27 @@ def _check_clock(ahead_seconds: float) -> Finding:
 def audit_queue(client: Redis, queue: str, *, repair: bool = False) -> Iterator[Fault]:
     """Compare every job of a queue with its places and yield each fault once, mending it if `repair`."""
     keys, link = queue_keys(queue), PooledLink(client)
+    yield from _check_types(client, keys, repair=repair)
     seen: set[tuple[bytes, bytes]] = set()
     for ids in _batches(_ids(client, keys)):
         for job_id, kind, mended in scripts.run(link, Call("audit", keys, (int(repair), *ids))):
             if (job_id, kind) not in seen:
                 seen.add((job_id, kind))
                 yield Fault(job_id=job_id.decode(errors="replace"), kind=kind.decode(), mended=mended == 1)
+
+
+def _check_types(client: Redis, keys: QueueKeys, *, repair: bool) -> Iterator[Fault]:
+    """Yield each key of a wrong type, renaming it if `repair`: nothing works on the queue while it is in the way."""
+    expected = dict.fromkeys(_PLACES, b"zset") | {"meta": b"hash", "workers": b"hash", "wake": b"list"}
+    try:
+        for name, kind in expected.items():
+            key = getattr(keys, name)
+            if client.type(key) not in (kind, b"none"):
+                if repair:
+                    client.rename(key, f"{key}:damaged:{secrets.token_hex(4)}")
+                yield Fault(job_id=key, kind="wrong_type", mended=repair)
+    except RedisError as error:
+        raise scripts.translate(error) from error
 
 
 def _batches(ids: Iterator[bytes]) -> Iterator[list[bytes]]:

@@ -461,7 +461,7 @@ def _read_claimed(queue: str, job: list[Any]) -> Claimed:
     return Claimed(
         id=job_id.decode(),
         queue=queue,
-        kind=kind.decode(),
+        kind=kind.decode(errors="replace"),
         payload=payload,
         payload_crc=int(crc),
         attempt=attempt,

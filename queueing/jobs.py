@@ -374,8 +374,11 @@ def job_from_record(job_id: str, record: Mapping[bytes, bytes], *, due_ms: int =
 
 
 def tags_from_json(text: bytes | None) -> tuple[str, ...]:
-    """Read stored tags."""
-    return tuple(json.loads(text)) if text else ()
+    """Read stored tags; none if they are damaged."""
+    try:
+        return tuple(json.loads(text)) if text else ()
+    except (TypeError, ValueError):
+        return ()
 
 
 def _attempts(record: Mapping[bytes, bytes], state: State, attempt: int) -> tuple[Attempt, ...]:

@@ -45,8 +45,8 @@ local function score_at_home(job)
   local state = job[1]
   if state == 'ready' then return job[2] end
   if state == 'running' then return int(now_ms) end
-  if WAITING[state] then return job[4] or int(now_ms) end
-  return job[5] or int(now_ms)
+  if WAITING[state] then return whole(job[4]) or int(now_ms) end
+  return whole(job[5]) or int(now_ms)
 end
 
 local function audit(id)
@@ -58,14 +58,15 @@ local function audit(id)
     return
   end
   local home = HOME[job[1]]
-  if not home or not (job[2] and job[6] and job[7] and job[8] and job[9]) then
+  if not (whole(job[2]) and job[6] and job[7] and whole(job[8]) and whole(job[9])) then
     leave_sets(id, nil, 'damaged')
-    if #faults == 0 or faults[#faults][1] ~= id then faults[#faults + 1] = { id, 'damaged', 0 } end
+    if redis.call('ZSCORE', deadlines, id) then found(id, 'extra_deadline', 'ZREM', deadlines, id) end
+    faults[#faults + 1] = { id, 'damaged', 0 }
     return
   end
   if not redis.call('ZSCORE', home, id) then found(id, 'no_place', 'ZADD', home, score_at_home(job), id) end
   leave_sets(id, home, 'extra_place')
-  local has_deadline, wants = redis.call('ZSCORE', deadlines, id), job[3] and WAITING[job[1]]
+  local has_deadline, wants = redis.call('ZSCORE', deadlines, id), whole(job[3]) and WAITING[job[1]]
   if wants and not has_deadline then found(id, 'no_deadline', 'ZADD', deadlines, job[3], id) end
   if has_deadline and not wants then found(id, 'extra_deadline', 'ZREM', deadlines, id) end
 end

@@ -32,9 +32,12 @@ end
 if not (state == 'ready' or state == 'scheduled' or state == 'retrying') then
   return redis.error_reply('WRONG_STATE ' .. id .. ' ' .. state)
 end
+redis.call('ZCARD', ready)
+redis.call('ZCARD', scheduled)
+redis.call('ZCARD', deadlines)
 redis.call('ZCARD', cancelled)
 redis.call('ZREM', state == 'ready' and ready or scheduled, id)
-if state == 'retrying' then redis.call('HINCRBY', meta, 'retrying', -1) end
+if state == 'retrying' then count('retrying', -1) end
 finish(id, 'cancelled', cancelled, job[2], job[3])
 count_minute('cancelled', 1)
 return 'cancelled'

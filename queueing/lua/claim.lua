@@ -33,10 +33,12 @@ local again = ARGV[8] == '1'
 -- @include oldest
 
 local head = redis.call('HMGET', meta, 'clock', 'paused', 'paused_until', 'fair_every', 'claimed')
-local clock, fair_every, claimed = tonumber(head[1]) or 0, tonumber(head[4]) or 0, tonumber(head[5]) or 0
+local clock, claimed = tonumber(whole(head[1])) or 0, tonumber(whole(head[5])) or 0
+local fair_every = tonumber(whole(head[4])) or 0
 redis.call('ZCARD', running)
 redis.call('ZCARD', expired)
 redis.call('ZCARD', ready)
+redis.call('ZCARD', scheduled)
 expire_due(20)
 promote_due(200)
 
@@ -48,6 +50,12 @@ end
 
 local jobs, leases = {}, {}
 
+-- Whether nobody could read a job: it stays as it is, in no set, for the audit to name.
+local function is_damaged(job)
+  local is_complete = job[5] and job[6] and whole(job[7]) and whole(job[8]) and whole(job[10])
+  return not is_complete or (job[4] and not whole(job[4])) or (job[9] and not whole(job[9]))
+end
+
 local function hand_out(id, token, attempt, job)
   leases[#leases + 1], leases[#leases + 2] = int(now_ms + lease_ms), id
   jobs[#jobs + 1] = { id, token, attempt, job[5], job[6], job[7], job[8], job[9], job[10], job[11] }
@@ -58,7 +66,7 @@ local function hand_out_again()
   for _, id in ipairs(redis.call('ZREVRANGE', running, 0, 999)) do
     local job = read(id, 'tk', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g')
     local token = job and job[1] == 'running' and job[2]
-    if token and string.sub(token, -#nonce - 1) == '-' .. nonce and #jobs < 50 then
+    if token and string.sub(token, -#nonce - 1) == '-' .. nonce and #jobs < 50 and not is_damaged(job) then
       hand_out(id, token, tonumber(job[4]), job)
     end
   end
@@ -76,8 +84,9 @@ end
 
 local function take(id)
   local job = read(id, 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g')
-  if not job then return end
-  if job[2] and tonumber(job[2]) <= now_ms then return drop_expired(id, job[1], job[3]) end
+  if not job or is_damaged(job) then return end
+  local expires = tonumber(whole(job[2]))
+  if expires and expires <= now_ms then return drop_expired(id, job[1], job[3]) end
   if job[2] then redis.call('ZREM', deadlines, id) end
   clock = math.max(clock + 1, now_ticks)
   local token, attempt = int(clock) .. '-' .. nonce, (tonumber(job[4]) or 0) + 1

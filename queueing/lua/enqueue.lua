@@ -36,7 +36,8 @@ local EPOCH_MS = 1767225600000
 local FINISHED = { succeeded = true, dead = true, cancelled = true, expired = true }
 
 local head = redis.call('HMGET', meta, 'clock', 'generation', 'max_depth', 'overflow')
-local clock, max_depth, drops_oldest = tonumber(head[1]) or 0, tonumber(head[3]) or 0, head[4] == 'drop_oldest'
+local clock, max_depth = tonumber(whole(head[1])) or 0, tonumber(whole(head[3])) or 0
+local drops_oldest = head[4] == 'drop_oldest'
 local ready_count, wake_count = redis.call('ZCARD', ready), redis.call('LLEN', wake)
 local waiting_count = ready_count + redis.call('ZCARD', scheduled)
 redis.call('ZCARD', deadlines)
@@ -51,7 +52,7 @@ local function string_at(key)
 end
 
 local function reply_with(id, outcome, job)
-  replies[#replies + 1] = { id, outcome, job[1], '0', job[2] or '0', job[3] or job[2] or '0', 0 }
+  replies[#replies + 1] = { id, outcome, job[1], '0', whole(job[2]) or '0', whole(job[3]) or whole(job[2]) or '0', 0 }
 end
 
 local function replay(job)
@@ -157,6 +158,7 @@ end
 
 for _ = 1, drops do
   local id = oldest_ready()
+  if not id then break end
   local job = read(id, 'u')
   if job then drop_expired(id, job[1], job[2]) else redis.call('ZREM', ready, id) end
 end

@@ -40,16 +40,21 @@ end
 if job[1] ~= 'running' then return job[1] end
 redis.call('ZCARD', running)
 redis.call('ZCARD', scheduled)
+redis.call('ZCARD', deadlines)
+redis.call('ZCARD', dead)
+redis.call('ZCARD', cancelled)
+redis.call('ZCARD', expired)
 redis.call('LLEN', wake)
 
-local attempt, expires = tonumber(job[3]), tonumber(job[8])
+local attempt, allowed = tonumber(whole(job[3])) or 1, tonumber(whole(job[4])) or 0
+local expires = tonumber(whole(job[8]))
 end_attempt(id, attempt, job[5], job[6], outcome, error)
 count_minute('failed', 1)
 if outcome == 'cancelled' or job[9] then
   finish(id, 'cancelled', cancelled, job[7])
   count_minute('cancelled', 1)
   return 'cancelled'
-elseif outcome == 'dead' or attempt >= tonumber(job[4]) then
+elseif outcome == 'dead' or attempt >= allowed then
   finish(id, 'dead', dead, job[7])
   count_minute('dead', 1)
   return 'dead'
@@ -61,7 +66,7 @@ end
 if expires then redis.call('ZADD', deadlines, int(expires), id) end
 redis.call('HSET', job_prefix .. id, 's', 'retrying')
 redis.call('ZADD', scheduled, int(now_ms + delay_ms), id)
-redis.call('HINCRBY', meta, 'retrying', 1)
+count('retrying', 1)
 count('retried', 1)
 wake_one()
 return 'retrying'

@@ -26,6 +26,6 @@ for _, id in ipairs(ids) do
   redis.call('DEL', job_prefix .. id)
   redis.call('ZREM', source, id)
 end
-if retrying > 0 then redis.call('HINCRBY', meta, 'retrying', -retrying) end
-if #ids > 0 then redis.call('HINCRBY', meta, 'purged', #ids) end
+if retrying > 0 then redis.pcall('HINCRBY', meta, 'retrying', -retrying) end
+if #ids > 0 then redis.pcall('HINCRBY', meta, 'purged', #ids) end
 return #ids

@@ -31,6 +31,8 @@ local limit, max_crashes, error, latest_ms = tonumber(ARGV[4]), tonumber(ARGV[5]
 if latest_ms > 0 and now_ms > latest_ms then return {} end
 redis.call('ZCARD', ready)
 redis.call('ZCARD', deadlines)
+redis.call('ZCARD', dead)
+redis.call('ZCARD', cancelled)
 redis.call('LLEN', wake)
 local ids = redis.call('ZRANGEBYSCORE', running, '-inf', int(now_ms), 'LIMIT', 0, limit)
 
@@ -40,7 +42,8 @@ local function take_back(id)
     redis.call('ZREM', running, id)
     return nil
   end
-  local attempt, crashes = tonumber(job[2]), (tonumber(job[4]) or 0) + 1
+  local attempt, allowed = tonumber(whole(job[2])) or 1, tonumber(whole(job[3])) or 0
+  local crashes = (tonumber(whole(job[4])) or 0) + 1
   end_attempt(id, attempt, job[5], job[6], 'lost', error)
   redis.call('HDEL', job_prefix .. id, 'tk')
   redis.call('HSET', job_prefix .. id, 'n', crashes)
@@ -48,14 +51,14 @@ local function take_back(id)
     finish(id, 'cancelled', cancelled, job[7])
     count_minute('cancelled', 1)
     return { id, 'cancelled', attempt }
-  elseif crashes >= max_crashes or attempt >= tonumber(job[3]) then
+  elseif crashes >= max_crashes or attempt >= allowed or not whole(job[10]) then
     finish(id, 'dead', dead, job[7])
     count_minute('dead', 1)
     return { id, 'dead', attempt }
   end
   redis.call('HSET', job_prefix .. id, 's', 'ready')
   redis.call('ZADD', ready, job[10], id)
-  if job[8] then redis.call('ZADD', deadlines, job[8], id) end
+  if whole(job[8]) then redis.call('ZADD', deadlines, job[8], id) end
   wake_one()
   return { id, 'ready', attempt }
 end

@@ -15,7 +15,7 @@
 --
 -- Returns the state the job is in now: 'ready', or 'cancelled' when that was requested meanwhile. With the same token
 -- it may be sent again.
--- Errors: LEASE_LOST
+-- Errors: LEASE_LOST, DAMAGED with the id (the record has no place to go back to)
 local ready, running, deadlines, cancelled, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local id, token = ARGV[4], ARGV[5]
@@ -31,8 +31,11 @@ if not job or job[2] ~= token or not (job[1] == 'running' or job[1] == 'ready' o
   return redis.error_reply('LEASE_LOST ' .. id)
 end
 if job[1] ~= 'running' then return job[1] end
+if not whole(job[4]) then return redis.error_reply('DAMAGED ' .. id) end
 redis.call('ZCARD', running)
 redis.call('ZCARD', ready)
+redis.call('ZCARD', deadlines)
+redis.call('ZCARD', cancelled)
 redis.call('LLEN', wake)
 
 redis.call('ZREM', running, id)
@@ -42,8 +45,8 @@ if job[7] then
   count_minute('cancelled', 1)
   return 'cancelled'
 end
-redis.call('HSET', job_prefix .. id, 's', 'ready', 'a', tonumber(job[3]) - 1)
+redis.call('HSET', job_prefix .. id, 's', 'ready', 'a', (tonumber(whole(job[3])) or 1) - 1)
 redis.call('ZADD', ready, job[4], id)
-if job[6] then redis.call('ZADD', deadlines, job[6], id) end
+if whole(job[6]) then redis.call('ZADD', deadlines, job[6], id) end
 wake_one()
 return 'ready'

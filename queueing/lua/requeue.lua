@@ -10,7 +10,7 @@
 --
 -- Returns the state the job is in now, 'ready'. Its attempts keep counting, so its history stays readable: a job that
 -- died after attempt 5 of 5 goes on with attempt 6 of 10. A time to live it had is over and done with.
--- Errors: JOB_NOT_FOUND, WRONG_STATE with the id and the state
+-- Errors: JOB_NOT_FOUND, WRONG_STATE with the id and the state, DAMAGED with the id (the record has no place or limit)
 local ready, dead, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local job_prefix, id = ARGV[1], ARGV[2]
 -- @include record
@@ -19,15 +19,16 @@ local job_prefix, id = ARGV[1], ARGV[2]
 local job = read(id, 'o', 'a', 'm', 'b')
 if not job then return redis.error_reply('JOB_NOT_FOUND ' .. id) end
 if job[1] ~= 'dead' then return redis.error_reply('WRONG_STATE ' .. id .. ' ' .. job[1]) end
+if not (whole(job[2]) and whole(job[4])) then return redis.error_reply('DAMAGED ' .. id) end
 redis.call('ZCARD', ready)
 redis.call('ZCARD', dead)
 redis.call('LLEN', wake)
 
-local attempts, allowed, base = tonumber(job[3]) or 0, tonumber(job[4]), tonumber(job[5]) or 0
+local attempts, allowed, base = tonumber(whole(job[3])) or 0, tonumber(job[4]), tonumber(whole(job[5])) or 0
 redis.call('HSET', job_prefix .. id, 's', 'ready', 'b', attempts, 'm', attempts + allowed - base)
 redis.call('HDEL', job_prefix .. id, 'f', 'n', 'x', 'u', 'cx', 'tk')
 redis.call('ZREM', dead, id)
 redis.call('ZADD', ready, job[2], id)
-redis.call('HINCRBY', meta, 'requeued', 1)
+redis.pcall('HINCRBY', meta, 'requeued', 1)
 wake_one()
 return 'ready'

@@ -2,7 +2,7 @@
 local function drop_expired(id, state, unique)
   redis.call('ZREM', ready, id)
   redis.call('ZREM', scheduled, id)
-  if state == 'retrying' then redis.call('HINCRBY', meta, 'retrying', -1) end
+  if state == 'retrying' then count('retrying', -1) end
   finish(id, 'expired', expired, unique, true)
   count_minute('expired', 1)
 end

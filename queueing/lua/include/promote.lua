@@ -6,13 +6,13 @@ local function promote_due(limit)
   for _, id in ipairs(ids) do
     local job = read(id, 'o')
     redis.call('ZREM', scheduled, id)
-    if job and job[2] then
+    if job and whole(job[2]) then
       if job[1] == 'retrying' then retried = retried + 1 end
       redis.call('HSET', job_prefix .. id, 's', 'ready')
       redis.call('ZADD', ready, job[2], id)
       promoted = promoted + 1
     end
   end
-  if retried > 0 then redis.call('HINCRBY', meta, 'retrying', -retried) end
+  if retried > 0 then redis.pcall('HINCRBY', meta, 'retrying', -retried) end
   return promoted
 end
