@@ -1,0 +1,52 @@
+"""What each process saw, in a file of its own that is only appended to: the verdict comes from these files alone.
+
+Instants are of the monotonic clock, which all processes of a machine share. A line is one write, so a process that
+is killed leaves whole lines.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FOLDER_VARIABLE = "FAULTS_LEDGER"
+
+ATTEMPTED, ACKNOWLEDGED = "attempted", "acknowledged"  # of a producer: before it enqueues, once it has the answer
+STARTED, ENDED, STOPPED = "started", "ended", "stopped"  # of a handler: its work is done, or an exception ended it
+DIED = "died"  # of a process, by the one that killed it
+
+Line = dict[str, Any]
+
+
+class Ledger:
+    """One process's (or thread's) file."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        path = folder / f"{name}.{time.monotonic_ns()}.jsonl"
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append a line; it is the operating system's, and survives this process, when this returns."""
+        line = json.dumps({"event": event, "at": time.monotonic(), **fields}) + "\n"
+        os.write(self._file, line.encode())
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+@functools.cache
+def of_this_process() -> Ledger:
+    """Return the ledger of this worker process, in the folder that its environment names."""
+    return Ledger(Path(os.environ[FOLDER_VARIABLE]), f"worker-{os.getpid()}")
+
+
+def read(folder: Path) -> Iterator[tuple[str, Line]]:
+    """Yield every line of every file, with the name of the file."""
+    for path in sorted(folder.glob("*.jsonl")):
+        for text in path.read_text().splitlines():
+            yield path.name, json.loads(text)

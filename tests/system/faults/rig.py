@@ -1,0 +1,232 @@
+"""A server of its own, workers and producers with ledgers, and the figures of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from queueing import Broker, NewJob, State, StoreUnavailable, connect
+from queueing.audit import audit_queue
+from queueing.embedded import EmbeddedServer, EmbeddedServerError
+from queueing.jobs import new_job_id
+from queueing.keys import queue_keys
+from tests.system.faults import ledger
+from tests.system.faults.checker import History
+from tests.system.faults.ledger import Ledger
+from tests.system.processes import RunWorker, wait_until
+
+QUEUE = "default"
+KEYS = queue_keys(QUEUE)
+DRAIN_SECONDS = 60.0
+
+
+def work(seconds: float) -> NewJob:
+    """Return a job that takes some seconds."""
+    return NewJob.of("faults.work", {"seconds": seconds})
+
+
+class Producer:
+    """Enqueues jobs one by one from a thread of its own, each under its id until that is acknowledged.
+
+    It does so in batches, and waits for the stack to be empty after each: jobs at the bottom of the stack, those
+    given back by a fault among them, so have their turn however slow the machine is.
+    """
+
+    BATCH = 100
+
+    def __init__(self, url: str, book: Ledger, jobs: Iterable[NewJob]) -> None:
+        self._client = connect(url)
+        self._broker = Broker(self._client).dedicated(socket_timeout_seconds=1)
+        self._book = book
+        self._jobs = jobs
+        self._stopping = threading.Event()
+        self.repeated = 0
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def stop(self) -> None:
+        """Let it end after the job it is enqueueing."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        for number, job in enumerate(self._jobs, start=1):
+            if self._stopping.is_set():
+                break
+            self._enqueue(new_job_id(QUEUE), job)
+            if number % self.BATCH == 0:
+                self._wait_until_empty()
+        self._broker.close()
+        self._client.close()
+        self._book.close()
+
+    def _enqueue(self, job_id: str, job: NewJob) -> None:
+        self._book.write(ledger.ATTEMPTED, job=job_id)
+        while True:
+            try:
+                self._broker.enqueue(QUEUE, job, job_id=job_id)
+            except StoreUnavailable:
+                self.repeated += 1
+                if self._stopping.wait(0.05):
+                    return
+            else:
+                self._book.write(ledger.ACKNOWLEDGED, job=job_id)
+                return
+
+    def _wait_until_empty(self) -> None:
+        while not self._stopping.wait(0.005):
+            try:
+                if self._client.zcard(KEYS.ready) == 0:
+                    return
+            except RedisError:
+                continue
+
+
+class Rig:
+    """The world of one test; everything that it starts ends with it."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.server = EmbeddedServer(folder)
+        self.client: Redis = connect(self.server.url)
+        self.broker = Broker(self.client)
+        self.workers: list[RunWorker] = []
+        self.environment: dict[str, Any] = {"LEASE_SECONDS": 2}
+        self.folder = folder
+        self._ledgers = folder / "ledgers"
+        self._ledgers.mkdir()
+        self._book = Ledger(self._ledgers, "nemesis")
+
+    def start_worker(self, *arguments: str, **environment: Any) -> RunWorker:
+        """Start `runworker` on this server, with the handlers of the workload."""
+        variables = {
+            "DJANGO_SETTINGS_MODULE": "tests.system.faults.settings",
+            "VAR_DIR": self.folder,
+            "REDIS_URL": self.server.url,
+            ledger.FOLDER_VARIABLE: self._ledgers,
+            **self.environment,
+            **environment,
+        }
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        worker = RunWorker(arguments, log, {name: str(value) for name, value in variables.items()})
+        self.workers.append(worker)
+        return worker
+
+    def start_workers(self, count: int, *arguments: str) -> list[RunWorker]:
+        """Start workers and return once each has shown itself."""
+        workers = [self.start_worker(*arguments) for _ in range(count)]
+        wait_until(lambda: self.client.hlen(KEYS.workers) >= count)
+        return workers
+
+    def has_shown_itself(self, worker: RunWorker) -> bool:
+        """Tell whether a worker gave a sign of life."""
+        return any(int(name.split(b":")[1]) == worker.pid for name in self.client.hkeys(KEYS.workers))
+
+    def kill(self, worker: RunWorker) -> None:
+        """End a worker as a crash would, and write down when it was gone."""
+        worker.kill()
+        self._book.write(ledger.DIED, pid=worker.pid)
+
+    def terminate(self, worker: RunWorker, seconds: float = 15.0) -> int:
+        """End a worker in order, write down when it was gone, and return its exit code."""
+        worker.terminate()
+        code = worker.wait(seconds)
+        self._book.write(ledger.DIED, pid=worker.pid)
+        return code
+
+    @contextmanager
+    def producing(self, *shares: Iterable[NewJob]) -> Iterator[list[Producer]]:
+        """Enqueue jobs meanwhile, each share from a thread of its own; at the end wait until all are."""
+        started = [
+            Producer(self.server.url, Ledger(self._ledgers, f"producer-{n}"), share) for n, share in enumerate(shares)
+        ]
+        for producer in started:
+            producer.thread.start()
+        try:
+            yield started
+            wait_until(lambda: not is_alive(started), DRAIN_SECONDS)
+        finally:
+            for producer in started:
+                producer.stop()
+                producer.thread.join(10)
+
+    def enqueue(self, jobs: list[NewJob]) -> list[str]:
+        """Enqueue jobs at once and write down that they are there."""
+        ids = [new_job_id(QUEUE) for _ in jobs]
+        for job_id in ids:
+            self._book.write(ledger.ATTEMPTED, job=job_id)
+        self.broker.enqueue_many(QUEUE, jobs, job_ids=ids)
+        for job_id in ids:
+            self._book.write(ledger.ACKNOWLEDGED, job=job_id)
+        return ids
+
+    def wait_until_done(self, seconds: float = DRAIN_SECONDS) -> None:
+        """Wait until no job is ready, scheduled or running."""
+        unfinished = (KEYS.ready, KEYS.scheduled, KEYS.running)
+        wait_until(lambda: not any(self.client.zcard(key) for key in unfinished), seconds)
+
+    def stored(self) -> dict[str, State]:
+        """Return the state of every job that the server has."""
+        prefix = len(KEYS.job_prefix)
+        ids = [key[prefix:].decode() for key in self.client.scan_iter(match=KEYS.job_prefix + "*", count=1000)]
+        pipeline = self.client.pipeline(transaction=False)
+        for job_id in ids:
+            pipeline.hget(KEYS.job(job_id), "s")
+        return {job_id: State(state.decode()) for job_id, state in zip(ids, pipeline.execute(), strict=True)}
+
+    def states(self) -> dict[str, int]:
+        """Return how many jobs the server has in each state."""
+        return dict(Counter(str(state) for state in self.stored().values()))
+
+    def history(self) -> History:
+        """Return what the ledgers say."""
+        return History(self._ledgers)
+
+    def assert_sound(self) -> History:
+        """Assert that nothing was lost or ran twice at once, and that records and sets agree."""
+        history, stored = self.history(), self.stored()
+        verdict = history.verdict(stored)
+        assert not verdict, verdict
+        assert list(audit_queue(self.client, QUEUE)) == []
+        return history
+
+    def say(self, **figures: Any) -> None:
+        """Print the figures of the run."""
+        text = ", ".join(f"{name} {value}" for name, value in {"seed": self.seed, **figures}.items())
+        print(text)  # noqa: T201 - figures for the reader
+
+    def close(self) -> None:
+        """End every process."""
+        for worker in self.workers:
+            worker.kill()
+        with contextlib.suppress(EmbeddedServerError):  # it was never started
+            self.server.kill()
+        self.client.close()
+        self._book.close()
+
+
+def is_alive(producers: list[Producer]) -> bool:
+    """Tell whether any producer still has something to do."""
+    return any(producer.thread.is_alive() for producer in producers)
+
+
+def every(seconds: tuple[float, float], do: Callable[[], object], rig: Rig, until: Callable[[], bool]) -> int:
+    """Do something at random intervals until something is reached; returns how often."""
+    times = 0
+    while not until():
+        wake_at = time.monotonic() + rig.random.uniform(*seconds)
+        while time.monotonic() < wake_at and not until():
+            time.sleep(0.01)
+        if not until():
+            do()
+            times += 1
+    return times
