@@ -13,6 +13,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from queueing import Broker, Inspector
 from queueing.embedded import EmbeddedServer
 
 
@@ -43,3 +44,15 @@ def valkey(valkey_server: EmbeddedServer) -> Iterator[Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture
+def broker(valkey: Redis) -> Broker:
+    """Give a broker on the session's server, emptied."""
+    return Broker(valkey)
+
+
+@pytest.fixture
+def inspector(valkey: Redis) -> Inspector:
+    """Give an inspector of the session's server, emptied."""
+    return Inspector(valkey)

@@ -1,4 +1,4 @@
-"""A broker and an inspector on the emptied server of the session, and real workers on it."""
+"""Real workers on the emptied server of the session."""
 
 from __future__ import annotations
 
@@ -9,18 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from queueing import Broker, Inspector
 from tests.system.processes import RunWorker
-
-
-@pytest.fixture
-def broker(valkey: Redis) -> Broker:
-    return Broker(valkey)
-
-
-@pytest.fixture
-def inspector(valkey: Redis) -> Inspector:
-    return Inspector(valkey)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A broker and an inspector on the emptied server of the session, and the parts of a worker around them."""
+"""The parts of a worker, on the emptied server of the session."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from pytest_django import DjangoDbBlocker
 from redis import Redis
 
-from queueing import Broker, Inspector
 from tests.worker.rig import Rig
 
 
@@ -21,16 +20,6 @@ def database_allowed(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """
     with django_db_blocker.unblock():
         yield
-
-
-@pytest.fixture
-def broker(valkey: Redis) -> Broker:
-    return Broker(valkey)
-
-
-@pytest.fixture
-def inspector(valkey: Redis) -> Inspector:
-    return Inspector(valkey)
 
 
 @pytest.fixture
