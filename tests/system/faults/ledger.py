@@ -1,7 +1,7 @@
 """What each process saw, in a file of its own that is only appended to: the verdict comes from these files alone.
 
-Instants are of the monotonic clock, which all processes of a machine share. A line is one write, so a process that
-is killed leaves whole lines.
+Instants are of the monotonic clock, which all processes of a machine share. A line is one write: it outlives its
+process, and a piece of one, which a kill may leave, has no end and is passed over.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def of_this_process() -> Ledger:
 
 
 def read(folder: Path) -> Iterator[tuple[str, Line]]:
-    """Yield every line of every file, with the name of the file."""
+    """Yield every line of every file, with the name of the file; one that is still being written is not there yet."""
     for path in sorted(folder.glob("*.jsonl")):
-        for text in path.read_text().splitlines():
+        whole_lines, _, _ = path.read_text().rpartition("\n")
+        for text in whole_lines.splitlines():
             yield path.name, json.loads(text)

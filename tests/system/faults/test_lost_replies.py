@@ -10,6 +10,7 @@ from tests.system.faults.proxy import VerbProxy
 from tests.system.faults.rig import KEYS, QUEUE, Rig, work
 
 
+@pytest.mark.timeout(300)
 def test_an_enqueue_sent_again_under_its_id_stores_one_job(rig: Rig, soak: bool) -> None:
     count = 20_000 if soak else 1_000
     outcomes = []

@@ -10,8 +10,8 @@ from queueing import State
 from tests.system.faults.rig import KEYS, Rig, work
 from tests.system.processes import RunWorker, wait_until
 
-GRACE_SECONDS = 0.4
-LONG_SECONDS = 1.0
+GRACE_SECONDS = 0.3
+LONG_SECONDS = 0.8
 
 
 @pytest.mark.timeout(900)
@@ -20,7 +20,7 @@ def test_term_at_a_random_moment_exits_0_and_nothing_that_finished_runs_again(ri
     terms, codes = 100 if soak else 10, []
     rig.environment["LEASE_SECONDS"] = 30  # nothing may be reaped meanwhile: what is given back is there at once
     mix = [
-        work(LONG_SECONDS if rig.random.random() < 0.015 else rig.random.uniform(0, 0.02)) for _ in range(80 * terms)
+        work(LONG_SECONDS if rig.random.random() < 0.015 else rig.random.uniform(0, 0.02)) for _ in range(60 * terms)
     ]
     ids = rig.enqueue(mix)
     arguments = ("--concurrency", "4", "--grace-seconds", str(GRACE_SECONDS))
@@ -29,7 +29,7 @@ def test_term_at_a_random_moment_exits_0_and_nothing_that_finished_runs_again(ri
 
     def terminate(worker: RunWorker) -> None:
         wait_until(lambda: rig.has_shown_itself(worker))  # before that it cannot listen, and has claimed nothing
-        time.sleep(rig.random.uniform(0, 0.3))
+        time.sleep(rig.random.uniform(0, 0.2))
         told_at[worker.pid] = time.monotonic()
         codes.append(rig.terminate(worker))
 
