@@ -238,8 +238,8 @@ class Job(msgspec.Struct, kw_only=True):
                 started_at=None,
                 finished_at=None,
                 attempt=0,
-                max_attempts=job.max_attempts,
-                timeout_seconds=_kept(job.timeout_seconds) / _SECOND if job.timeout_seconds is not None else None,
+                max_attempts=enqueued.max_attempts,
+                timeout_seconds=enqueued.timeout_seconds,
                 cancel_requested=False,
                 position=enqueued.position,
                 result=None,
@@ -285,6 +285,7 @@ class Totals(msgspec.Struct, kw_only=True):
     requeued: Count
     purged: Count
     pruned: Count
+    deleted: Count
     stale: Count
 
 
@@ -316,9 +317,9 @@ class Queue(msgspec.Struct, kw_only=True):
             paused=stats.paused,
             paused_reason=stats.paused_reason or None,
             paused_until=maybe(stats.paused_until),
-            fair_every=stats.fair_every,
-            max_depth=stats.max_depth,
-            overflow=stats.overflow,  # type: ignore[arg-type]
+            fair_every=stats.limits.fair_every,
+            max_depth=stats.limits.max_depth,
+            overflow=stats.limits.overflow,  # type: ignore[arg-type]
             rates_per_minute=Rates(**{name: stats.last_minute.get(name, 0) for name in Rates.__struct_fields__}),
             totals=Totals(**{name: stats.counters.get(name, 0) for name in Totals.__struct_fields__}),
             workers=sum(stats.at - worker.seen_at <= LIVE_WORKER for worker in stats.workers),
@@ -362,7 +363,6 @@ class Problem(msgspec.Struct, kw_only=True):
 #: All structs that requests and answers name.
 DOCUMENTS: tuple[type[msgspec.Struct], ...] = (NewJob, Pause, Nothing, Job, Queue, QueuePage, Health, Problem)
 
-_SECOND = timedelta(seconds=1)
 
 
 def instant(moment: datetime) -> str:

@@ -10,13 +10,14 @@
 """
 
 from queueing.backoff import Backoff
-from queueing.broker import Broker, Extended, Policy, Reaped, Retention, Step, new_claim_nonce
+from queueing.broker import Broker, Extended, Policy, Reaped, Step, new_claim_nonce
 from queueing.codec import MAX_PAYLOAD_BYTES, encode, encode_result
 from queueing.connections import connect
 from queueing.durability import Durability
 from queueing.errors import (
     DurabilityNotMet,
     InvalidJob,
+    InvalidLimit,
     JobNotFound,
     LeaseLost,
     PayloadCorrupt,
@@ -28,7 +29,7 @@ from queueing.errors import (
     SubmissionMismatch,
     WrongState,
 )
-from queueing.inspector import Inspector, Page, PageMark, QueueStats, WorkerRecord
+from queueing.inspector import Filters, Inspector, Listing, ListingMark, Page, PageMark, QueueStats, WorkerRecord
 from queueing.jobs import (
     JOB_ID_PATTERN,
     KIND_PATTERN,
@@ -43,6 +44,7 @@ from queueing.jobs import (
     State,
     Submission,
 )
+from queueing.limits import Limits, Retention
 
 __all__ = [
     "JOB_ID_PATTERN",
@@ -58,12 +60,17 @@ __all__ = [
     "DurabilityNotMet",
     "Enqueued",
     "Extended",
+    "Filters",
     "Inspector",
     "InvalidJob",
+    "InvalidLimit",
     "Job",
     "JobError",
     "JobNotFound",
     "LeaseLost",
+    "Limits",
+    "Listing",
+    "ListingMark",
     "NewJob",
     "Page",
     "PageMark",

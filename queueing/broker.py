@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -17,6 +17,7 @@ from queueing.connections import Argument, HeldLink, Link, PooledLink
 from queueing.durability import WAIT_MS, Durability, ServerReading
 from queueing.errors import DurabilityNotMet, JobNotFound, LeaseLost, QueueFull, QueueingError, SubmissionMismatch
 from queueing.jobs import (
+    DEFAULT_MAX_ATTEMPTS,
     Claim,
     Claimed,
     Enqueued,
@@ -32,28 +33,12 @@ from queueing.jobs import (
     to_ms,
 )
 from queueing.keys import QueueKeys, queue_keys, submission_digest, unique_digest
+from queueing.limits import DEFAULT_RETENTION, Retention, limits_to_meta
 from queueing.scripts import Call
 
 MAX_JOBS_A_CALL = 1_000  # an enqueue of this many keeps the server busy for about 10 ms
 IDEMPOTENCY_MS = 86_400_000
 MAX_CLAIM = 50  # the claim unpacks two values a job; Lua's unpack is kept to 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How long finished jobs of a state are kept, and how many of them at most."""
-
-    keep_ms: int
-    keep_count: int
-
-
-_DAY_MS = 86_400_000
-DEFAULT_RETENTION = {
-    State.SUCCEEDED: Retention(keep_ms=_DAY_MS, keep_count=10_000),
-    State.DEAD: Retention(keep_ms=14 * _DAY_MS, keep_count=100_000),
-    State.CANCELLED: Retention(keep_ms=_DAY_MS, keep_count=10_000),
-    State.EXPIRED: Retention(keep_ms=_DAY_MS, keep_count=10_000),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +49,7 @@ class Policy:
     max_crashes: int = 3
     replicas: int = 1  # that must have a job submitted as `replicated`
     backoff: Backoff = field(default_factory=Backoff)
-    retention: dict[State, Retention] = field(default_factory=lambda: dict(DEFAULT_RETENTION))
+    retention: Mapping[State, Retention] = field(default_factory=lambda: dict(DEFAULT_RETENTION))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +145,16 @@ class Broker:
         *,
         job_ids: Sequence[str] | None = None,
         durability: Durability = Durability.ACCEPTED,
+        atomic: bool = False,
     ) -> list[Enqueued]:
-        """Store jobs in one round trip; the last one is claimed first. Up to 1,000 are stored in one atomic step.
+        """Store jobs in one round trip; the last one is claimed first. Up to 1,000 are stored in one step.
 
-        What became of each is in its outcome. Raises StoreFull and DurabilityNotMet.
+        What became of each is in its outcome. With `atomic` none is stored when one of them is refused (`full` or
+        `mismatch`). Raises StoreFull and DurabilityNotMet.
         """
         keys = _keys(queue)
+        if atomic and len(jobs) > MAX_JOBS_A_CALL:
+            raise ValueError(f"at most {MAX_JOBS_A_CALL} jobs can be stored in one step")
         ids = job_ids or [new_job_id(queue) for _ in jobs]
         for job_id in ids:
             if queue_of(job_id) != queue:
@@ -175,7 +164,7 @@ class Broker:
             self._reading.require_fsync()
         pairs = list(zip(ids, jobs, strict=True))
         chunks = [pairs[start : start + MAX_JOBS_A_CALL] for start in range(0, len(pairs), MAX_JOBS_A_CALL)]
-        calls = [_enqueue_call(keys, chunk) for chunk in chunks]
+        calls = [_enqueue_call(keys, chunk, atomic=atomic) for chunk in chunks]
         if durability is Durability.REPLICATED:
             return [enqueued for call in calls for enqueued in self._enqueue_replicated(call)]
         replies = self.exchange([Step(call, _read_enqueued) for call in calls])
@@ -203,7 +192,15 @@ class Broker:
 
     def requeue(self, job_id: str) -> State:
         """Make a dead job ready again at its old place; raises JobNotFound or WrongState."""
-        return self._make(Step(Call("requeue", _keys_of(job_id), (job_id,)), _read_state))  # type: ignore[no-any-return]
+        return self._make(self.requeue_step(job_id))  # type: ignore[no-any-return]
+
+    def delete(self, job_id: str) -> State:
+        """Delete a job that is not running; returns the state it was in. Raises JobNotFound or WrongState."""
+        return self._make(Step(Call("delete", _keys_of(job_id), (job_id,)), _read_state))  # type: ignore[no-any-return]
+
+    def requeue_step(self, job_id: str) -> Step:
+        """Return the step of `requeue`."""
+        return Step(Call("requeue", _keys_of(job_id), (job_id,)), _read_state)
 
     # What workers do
 
@@ -292,7 +289,7 @@ class Broker:
         keys = _keys(queue)
         pruned = 0
         for state, kept in self.policy.retention.items():
-            arguments = (kept.keep_ms, kept.keep_count, limit)
+            arguments = (state.value, kept.keep_ms, kept.keep_count, limit)
             pruned += int(scripts.run(self._link, Call("prune", keys, arguments, source=_set_of(keys, state))))
         return pruned
 
@@ -354,21 +351,22 @@ class Broker:
         *,
         fair_every: int | None = None,
         max_depth: int | None = None,
-        overflow: Literal["reject", "drop_oldest"] | None = None,
+        overflow: str | None = None,
+        max_attempts: int | None = None,
+        timeout_ms: int | None = None,
+        retention: Mapping[State, Retention] | None = None,
     ) -> None:
-        """Set the limits that are given.
-
-        Each `fair_every`-th claim takes the oldest job (0, the default, is strict LIFO). At most `max_depth` jobs wait,
-        ready, scheduled and retrying together (0, the default, is any number); when they do, `reject` (the default)
-        refuses a new one, `drop_oldest` expires the oldest ready one.
-        """
-        for name, limit, most in (("fair_every", fair_every, 1_000_000), ("max_depth", max_depth, 1_000_000_000)):
-            if limit is not None and not 0 <= limit <= most:
-                raise ValueError(f"{name} must lie between 0 and {most:,}")
-        given = {"fair_every": fair_every, "max_depth": max_depth, "overflow": overflow}
-        pairs: list[Argument] = [part for name, limit in given.items() if limit is not None for part in (name, limit)]
+        """Set the limits that are given (`Limits` says what each means); raises InvalidLimit."""
+        numbers = {
+            "fair_every": fair_every,
+            "max_depth": max_depth,
+            "max_attempts": max_attempts,
+            "timeout_ms": timeout_ms,
+        }
+        pairs = limits_to_meta(numbers, overflow, retention or {})
         if pairs:
-            scripts.run(self._link, Call("configure", _keys(queue), pairs))
+            arguments = [part for pair in pairs.items() for part in pair]
+            scripts.run(self._link, Call("configure", _keys(queue), arguments))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -408,8 +406,8 @@ def _set_of(keys: QueueKeys, state: State) -> str:
     return key
 
 
-def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]]) -> Call:
-    arguments: list[Argument] = [secrets.token_hex(8), IDEMPOTENCY_MS]
+def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]], *, atomic: bool) -> Call:
+    arguments: list[Argument] = [secrets.token_hex(8), IDEMPOTENCY_MS, DEFAULT_MAX_ATTEMPTS, int(atomic)]
     for job_id, job in pairs:
         record, submission = job.record(), job.submission
         arguments += (
@@ -418,6 +416,8 @@ def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]]) -> Call:
             job.run_at_ms,
             seconds_to_ms(job.delay_seconds or 0),
             seconds_to_ms(job.ttl_seconds or 0),
+            "" if job.max_attempts is None else job.max_attempts,
+            "" if job.timeout_seconds is None else seconds_to_ms(job.timeout_seconds),
             unique_digest(job.unique_key) if job.unique_key is not None else "",
             submission_digest(submission.key) if submission else "",
             submission.fingerprint if submission else "",
@@ -437,8 +437,10 @@ def _read_enqueued(reply: list[list[Any]]) -> list[Enqueued]:
             created_at=from_ms(int(created_ms)),
             run_at=from_ms(int(due_ms)),
             position=position or None,
+            max_attempts=int(max_attempts),
+            timeout_seconds=int(timeout_ms) / 1000 or None,
         )
-        for job_id, outcome, state, stamp, created_ms, due_ms, position in reply
+        for job_id, outcome, state, stamp, created_ms, due_ms, position, max_attempts, timeout_ms in reply
     ]
 
 
@@ -457,7 +459,8 @@ def _read_claim(queue: str, reply: list[Any]) -> Claim:
 
 
 def _read_claimed(queue: str, job: list[Any]) -> Claimed:
-    job_id, token, attempt, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags = job
+    job_id, token, attempt, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags, *origin = job
+    request_id, traceparent = (text.decode(errors="replace") if text else "" for text in origin)
     return Claimed(
         id=job_id.decode(),
         queue=queue,
@@ -470,4 +473,6 @@ def _read_claimed(queue: str, job: list[Any]) -> Claimed:
         tags=tags_from_json(tags),
         created_at=from_ms(int(created_ms)),
         lease_token=token.decode(),
+        request_id=request_id,
+        traceparent=traceparent,
     )

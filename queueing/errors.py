@@ -3,6 +3,7 @@
 QueueingError
 ├── InvalidJob            the job cannot be stored as given; nothing was stored
 │   └── PayloadTooLarge
+├── InvalidLimit          a queue cannot have such a limit; nothing was changed
 ├── QueueFull             as many jobs wait as the queue may hold; nothing was stored
 ├── SubmissionMismatch    the idempotency key was used for something else; nothing was stored
 ├── DurabilityNotMet      the job is stored, or not, but not as safely as was asked
@@ -37,6 +38,15 @@ class PayloadTooLarge(InvalidJob):
         super().__init__("payload", f"has {size_bytes} bytes, the limit is {limit_bytes}")
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
+
+
+class InvalidLimit(QueueingError, ValueError):
+    """A queue cannot have such a limit. `field` names it, `reason` says what is wrong."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
 
 
 class QueueFull(QueueingError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from queueing.connections import PooledLink
 from queueing.errors import JobNotFound, QueueingError
 from queueing.jobs import (
     EPOCH_MS,
+    FINISHED_STATES,
     TICKS_PER_MS,
     Job,
     State,
@@ -24,9 +25,12 @@ from queueing.jobs import (
     queue_of,
 )
 from queueing.keys import QueueKeys, queue_keys
+from queueing.limits import Limits
 from queueing.scripts import Call
 
 MAX_PAGE = 100
+MAX_LOOKS = 1_000  # a page looks at this many jobs at most in one step, which takes the server about 2 ms
+MAX_STEPS = 20  # of one listing: when few jobs match, a page is short or empty, and has a next one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +59,7 @@ class QueueStats:
     paused: bool
     paused_reason: str
     paused_until: datetime | None
-    fair_every: int
-    max_depth: int
-    overflow: str
+    limits: Limits
     generation: str | None
     clock: int
     counters: Mapping[str, int]
@@ -67,10 +69,15 @@ class QueueStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageMark:
-    """Where a page ended: the score and id of its last job."""
+    """Where a page ended: the score and id of the last job it looked at."""
 
     score: str
     id: str
+
+    @property
+    def place(self) -> tuple[float, str]:
+        """What pages are ordered by, descending."""
+        return float(self.score), self.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +86,39 @@ class Page:
 
     jobs: tuple[Job, ...]
     next: PageMark | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which jobs a page shows. Times are ms since 1970, `_from` inclusive and `_until` exclusive; None is any."""
+
+    kind: str = ""
+    tag: str = ""
+    created_from_ms: int | None = None
+    created_until_ms: int | None = None
+    finished_from_ms: int | None = None
+    finished_until_ms: int | None = None
+
+    @property
+    def finished_only(self) -> bool:
+        """Whether no job matches that has not finished."""
+        return self.finished_from_ms is not None or self.finished_until_ms is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListingMark:
+    """Where a page of a listing ended: its group of states, and the place in there (None at its beginning)."""
+
+    group: int
+    after: PageMark | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A page of jobs of several queues and states, and where the next one begins (None at the end)."""
+
+    jobs: tuple[Job, ...]
+    next: ListingMark | None
 
 
 class Inspector:
@@ -97,21 +137,79 @@ class Inspector:
             raise JobNotFound(job_id)
         return job_from_record(job_id, _pairs(record), due_ms=int(float(due_ms)), position=position or None)
 
-    def page(self, queue: str, state: State, *, limit: int = 50, after: PageMark | None = None) -> Page:
+    def page(
+        self,
+        queue: str,
+        state: State,
+        *,
+        limit: int = 50,
+        after: PageMark | None = None,
+        filters: Filters | None = None,
+        entire: bool = True,
+    ) -> Page:
         """Return jobs of a queue in one state: ready ones in the order of service, others the latest first.
 
-        No job is met twice while it stays where it is; one that leaves and comes back may be. Scheduled and
-        retrying jobs share a set, so a page of either may hold fewer than `limit` and still have a next one.
+        No job is met twice while it stays where it is; one that leaves and comes back may be. MAX_LOOKS jobs are looked
+        at: a page may hold fewer than `limit` and still have a next one. Unless `entire`, payload, result and all
+        attempts but the last are left out.
         """
-        keys = _keys(queue)
-        source = getattr(keys, "scheduled" if state is State.RETRYING else state.value)
+        window = _Window(states=(state,), limit=min(max(limit, 1), MAX_PAGE), filters=filters, entire=entire)
+        found, mark = _read_page(scripts.run(self._link, window.call(queue, after)), state)
+        return Page(jobs=tuple(job for _, job in found), next=mark)
+
+    def listing(
+        self,
+        queues: Sequence[str],
+        states: Collection[State],
+        *,
+        limit: int = 50,
+        after: ListingMark | None = None,
+        filters: Filters | None = None,
+    ) -> Listing:
+        """Return jobs of several queues and states, without payload and result.
+
+        One group of states follows the other (GROUPS); in a group the jobs of all queues are merged, ready ones by
+        priority and newest first, others the latest first. A page is short when many jobs do not match.
+        """
         limit = min(max(limit, 1), MAX_PAGE)
-        mark = (after.score, after.id) if after else ("", "")
-        rank, found = scripts.run(self._link, Call("page", keys, (limit, *mark), source=source))
-        jobs = [_job_of_page(row, state, rank + n) for n, row in enumerate(found)]
-        more = len(found) == limit
-        last = PageMark(score=found[-1][1].decode(), id=found[-1][0].decode()) if more else None
-        return Page(jobs=tuple(job for job in jobs if job is not None and job.state is state), next=last)
+        jobs: list[Job] = []
+        wanted = set(states) & FINISHED_STATES if filters and filters.finished_only else set(states)
+        mark: ListingMark | None = after or ListingMark(group=0, after=None)
+        for _ in range(MAX_STEPS):
+            mark = _skip_groups(mark, wanted)
+            if mark is None or len(jobs) == limit:
+                break
+            window = _Window(
+                states=tuple(state for state in GROUPS[mark.group] if state in wanted),
+                limit=limit - len(jobs),
+                filters=filters,
+                entire=False,
+            )
+            found, place = self._merged(queues, window, mark.after)
+            jobs += found
+            mark = ListingMark(group=mark.group if place else mark.group + 1, after=place)
+        return Listing(jobs=tuple(jobs), next=_skip_groups(mark, wanted))
+
+    def _merged(
+        self, queues: Sequence[str], window: _Window, after: PageMark | None
+    ) -> tuple[list[Job], PageMark | None]:
+        """Return the jobs of one group that come next, over all queues, and the place up to which that is all."""
+        replies = scripts.run_many(self._link, [window.call(queue, after) for queue in queues])
+        found: list[tuple[PageMark, Job]] = []
+        ends: list[PageMark] = []
+        for reply in replies:
+            if isinstance(reply, QueueingError):
+                raise reply
+            rows, end = _read_page(reply, window.states[0])
+            found += rows
+            ends += [end] if end else []
+        found.sort(key=lambda row: row[0].place, reverse=True)
+        horizon = max(ends, key=lambda end: end.place, default=None)  # below it not every queue was looked at
+        sure = [row for row in found if horizon is None or row[0].place >= horizon.place]
+        if len(sure) > window.limit or (len(sure) == window.limit and len(found) > len(sure)):
+            sure = sure[: window.limit]
+            horizon = sure[-1][0]
+        return [job for _, job in sure], horizon
 
     def stats(self, queue: str) -> QueueStats:
         """Return the figures of a queue; one that was never used has zeros."""
@@ -140,15 +238,73 @@ def _pairs(flat: Sequence[bytes] | Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _job_of_page(row: list[Any], state: State, rank: int) -> Job | None:
-    """Build a job of a page; None for an id without a record."""
-    job_id, score, flat = row
-    record = _pairs(flat)
-    if b"s" not in record:
+#: The states of a listing in its order; those of a group share a set or are in it alone.
+GROUPS: tuple[tuple[State, ...], ...] = (
+    (State.RUNNING,),
+    (State.READY,),
+    (State.SCHEDULED, State.RETRYING),
+    (State.DEAD,),
+    (State.CANCELLED,),
+    (State.EXPIRED,),
+    (State.SUCCEEDED,),
+)
+
+
+def _skip_groups(mark: ListingMark | None, wanted: Collection[State]) -> ListingMark | None:
+    """Return the mark, or the beginning of the next group with a wanted state; None when there is none."""
+    if mark is None:
         return None
+    for number in range(mark.group, len(GROUPS)):
+        if any(state in wanted for state in GROUPS[number]):
+            return mark if number == mark.group else ListingMark(group=number, after=None)
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Window:
+    """What a page of one set is to show. `states` share a set; one of them is shown, or all."""
+
+    states: tuple[State, ...]
+    limit: int
+    filters: Filters | None
+    entire: bool
+
+    def call(self, queue: str, after: PageMark | None) -> Call:
+        """Return the call that reads the page of a queue."""
+        keys, filters = _keys(queue), self.filters or Filters()
+        shares = self.states[0] in (State.SCHEDULED, State.RETRYING)
+        mark = (after.score, after.id) if after else (_text(filters.finished_until_ms), "")
+        arguments = (
+            self.limit,
+            MAX_LOOKS,
+            *mark,
+            "-inf" if filters.finished_from_ms is None else filters.finished_from_ms,
+            self.states[0].value if shares and len(self.states) == 1 else "",
+            filters.kind,
+            filters.tag,
+            _text(filters.created_from_ms),
+            _text(filters.created_until_ms),
+            int(self.entire),
+        )
+        return Call("page", keys, arguments, source=keys.scheduled if shares else getattr(keys, self.states[0].value))
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _read_page(reply: list[Any], state: State) -> tuple[list[tuple[PageMark, Job]], PageMark | None]:
+    """Return the jobs of a page with their places, and where it ended (None at the end of the set)."""
+    rows, score, job_id = reply
+    found = [(PageMark(score=row[1].decode(), id=row[0].decode()), _job_of_page(row, state)) for row in rows]
+    return found, PageMark(score=score.decode(), id=job_id.decode()) if score else None
+
+
+def _job_of_page(row: list[Any], state: State) -> Job:
+    job_id, score, rank, flat = row
     due_ms = int(float(score)) if state in (State.SCHEDULED, State.RETRYING) else 0
     position = rank + 1 if state is State.READY else None
-    return job_from_record(job_id.decode(), record, due_ms=due_ms, position=position)
+    return job_from_record(job_id.decode(), _pairs(flat), due_ms=due_ms, position=position)
 
 
 def _read_stats(queue: str, reply: list[Any]) -> QueueStats:
@@ -167,9 +323,7 @@ def _read_stats(queue: str, reply: list[Any]) -> QueueStats:
         paused=paused,
         paused_reason=meta.get("paused_reason", "") if paused else "",
         paused_until=paused_until if paused else None,
-        fair_every=int(meta.get("fair_every", 0)),
-        max_depth=int(meta.get("max_depth", 0)),
-        overflow=meta.get("overflow", "reject"),
+        limits=Limits.from_meta(meta),
         generation=meta.get("generation"),
         clock=int(meta.get("clock", 0)),
         counters={name: counters.get(name, 0) for name in COUNTERS},
@@ -193,6 +347,7 @@ COUNTERS = (
     "requeued",
     "purged",
     "pruned",
+    "deleted",
     "stale",
 )
 

@@ -111,7 +111,8 @@ class NewJob:
 
     `payload` is a JSON text as bytes, kept as it is; `NewJob.of` takes a value instead. `run_at` (aware) and
     `delay_seconds` exclude each other. `ttl_seconds` counts from submission; a job not started by then expires.
-    While a live job of the queue holds `unique_key`, a second one is not stored.
+    While a live job of the queue holds `unique_key`, a second one is not stored. `timeout_seconds` and `max_attempts`
+    are the queue's own when left out. `request_id` and `traceparent` (W3C Trace Context) tell where the job came from.
     """
 
     kind: str
@@ -121,10 +122,12 @@ class NewJob:
     delay_seconds: float | None = None
     ttl_seconds: float | None = None
     timeout_seconds: float | None = None
-    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    max_attempts: int | None = None
     unique_key: str | None = None
     tags: tuple[str, ...] = ()
     submission: Submission | None = None
+    request_id: str = ""
+    traceparent: str = ""
 
     @classmethod
     def of(cls, kind: str, value: Any = None, **options: Any) -> NewJob:
@@ -135,10 +138,9 @@ class NewJob:
         if not is_kind(self.kind):
             raise InvalidJob("kind", f"must match {KIND_PATTERN}")
         check_payload(self.payload)
-        if not isinstance(self.priority, int) or not isinstance(self.max_attempts, int):
-            raise InvalidJob(
-                "priority" if isinstance(self.max_attempts, int) else "max_attempts", "must be a whole number"
-            )
+        for name in ("priority", "max_attempts"):
+            if not isinstance(getattr(self, name), int | None):
+                raise InvalidJob(name, "must be a whole number")
         _check_range("priority", self.priority, MIN_PRIORITY, MAX_PRIORITY)
         _check_range("max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
         _check_range("delay_seconds", self.delay_seconds, 0, MAX_DELAY_SECONDS)
@@ -174,9 +176,10 @@ class NewJob:
     def record(self) -> list[str | int | bytes]:
         """Return the fields that are stored as given, in pairs of name and value (keys.py has the names)."""
         fields: list[str | int | bytes] = ["k", self.kind, "p", self.payload, "c", checksum(self.payload)]
-        fields += ["m", self.max_attempts]
-        if self.timeout_seconds is not None:
-            fields += ["l", seconds_to_ms(self.timeout_seconds)]
+        if self.request_id:
+            fields += ["ri", self.request_id]
+        if self.traceparent:
+            fields += ["tp", self.traceparent]
         if self.tags:
             fields += ["g", json.dumps(self.tags, separators=(",", ":"))]
         return fields
@@ -212,7 +215,8 @@ class Enqueued:
     a live job holds the unique key, or `replayed` when the same submission was made before: then `id` and `state` are
     that job's. With `mismatch` (the submission's key was used for something else) and `full` nothing was stored.
     `state` is None for these two, and for a replayed job that was deleted since. `stamp` is the tick at which the
-    queue's clock put it, 0 unless created. `position` is 1 for the job that is claimed next, None unless ready.
+    queue's clock put it, 0 unless created; `max_attempts` and `timeout_seconds` are those of a created job. `position`
+    is 1 for the job that is claimed next, None unless ready.
     """
 
     id: str
@@ -222,6 +226,8 @@ class Enqueued:
     created_at: datetime
     run_at: datetime
     position: int | None
+    max_attempts: int = 0
+    timeout_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +249,8 @@ class Claimed:
     tags: tuple[str, ...]
     created_at: datetime
     lease_token: str
+    request_id: str = ""
+    traceparent: str = ""
 
     @property
     def fence(self) -> int:
@@ -328,6 +336,8 @@ class Job:
     position: int | None
     result: bytes | None
     progress: bytes | None
+    request_id: str = ""
+    traceparent: str = ""
     attempts: tuple[Attempt, ...] = field(default=())
 
     @property
@@ -355,7 +365,7 @@ def job_from_record(job_id: str, record: Mapping[bytes, bytes], *, due_ms: int =
         kind=record[b"k"].decode(),
         state=state,
         priority=int(record[b"o"]) // TICKS_PER_PRIORITY,
-        payload=record[b"p"],
+        payload=read(b"p", b"null"),
         tags=tags_from_json(read(b"g")),
         created_at=created_at,
         run_at=from_ms(due_ms) if due_ms else instant(b"d") or created_at,
@@ -369,6 +379,8 @@ def job_from_record(job_id: str, record: Mapping[bytes, bytes], *, due_ms: int =
         position=position,
         result=read(b"r"),
         progress=read(b"pg"),
+        request_id=read(b"ri", b"").decode(),
+        traceparent=read(b"tp", b"").decode(),
         attempts=_attempts(record, state, attempt),
     )
 

@@ -14,6 +14,7 @@ apply is absent:
     l   timeout of an attempt, ms g   tags, JSON              u   SHA-256 of the unique key
     tk  lease token               w   worker                  st  attempt started, ms
     pg  progress, JSON            cx  1: cancel requested     f   finished, ms
+    ri  id of the request that submitted it             tp  traceparent of that request
     r   result, JSON              h<n>  attempt n that did not succeed: `started|finished|outcome|worker|error JSON`
 """
 

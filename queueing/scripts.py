@@ -72,7 +72,7 @@ def script(name: str) -> Script:
 
 
 def _included(match: re.Match[str]) -> str:
-    return (LUA_FOLDER / "include" / f"{match[1]}.lua").read_text().rstrip()
+    return _INCLUDE.sub(_included, (LUA_FOLDER / "include" / f"{match[1]}.lua").read_text().rstrip())
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -3,12 +3,12 @@
 --
 -- KEYS[1] running    ZSET  job id -> lease expiry, ms
 -- KEYS[2] succeeded  ZSET  job id -> finished, ms
--- KEYS[3] meta       HASH  counters
+-- KEYS[3] meta       HASH  counters, limits
 -- ARGV[1] job_prefix     + id is the record of a job
 -- ARGV[2] unique_prefix  + digest is the id of the job that holds a unique key
 -- ARGV[3] minute_prefix  + minute is a hash of counters
--- ARGV[4] keep_ms        how long succeeded jobs are kept
--- ARGV[5] keep_count     how many of them at most
+-- ARGV[4] keep_ms        how long succeeded jobs are kept, unless the queue has a time of its own
+-- ARGV[5] keep_count     how many of them at most, likewise
 -- ARGV[6...] attempts    for each: id, token, result ('' for none)
 --
 -- Returns for each attempt 1 (succeeded, also when the same token said so before) or 0 (the lease is lost, nothing
@@ -51,5 +51,5 @@ for _, job in ipairs(held) do
   give_up_unique(job.id, job.unique)
 end
 count_minute('succeeded', #held)
-retain(succeeded, keep_ms, keep_count, 2 * #held)
+retain('succeeded', succeeded, keep_ms, keep_count, 2 * #held)
 return replies

@@ -13,11 +13,15 @@
 -- ARGV[4] minute_prefix       + minute is a hash of counters
 -- ARGV[5] generation          random; kept as the queue's generation if it has none
 -- ARGV[6] idempotency_ms      how long a submission is remembered
--- ARGV[7...] jobs             for each: id, priority, run_at_ms (0: now), delay_ms, ttl_ms (0: none), unique digest or '',
---                             idempotency digest or '', fingerprint, number of fields of the record that follow, then
---                             these fields as name, value
+-- ARGV[7] max_attempts        of jobs that name none, unless the queue has a number of its own
+-- ARGV[8] atomic              1 stores all jobs or none: when one is refused no other is stored
+-- ARGV[9...] jobs             for each: id, priority, run_at_ms (0: now), delay_ms, ttl_ms (0: none), max_attempts or '',
+--                             timeout_ms or '' (the queue's own; none unless it has one), unique digest or '', idempotency
+--                             digest or '', fingerprint, number of fields of the record that follow, then these fields as
+--                             name, value
 --
--- Returns for each job {id, outcome, state, stamp, created_ms, due_ms, position}. Outcomes: 'created'; 'exists' (the id is
+-- Returns for each job {id, outcome, state, stamp, created_ms, due_ms, position, max_attempts, timeout_ms (0: none)}; the
+-- last five are of use for a created job only. Outcomes: 'created'; 'exists' (the id is
 -- stored already, so sending the same call twice stores nothing twice); 'unique' (id and state are those of the live job
 -- that holds the unique key); 'replayed' (those of the job that the same submission made before; the state is '' once that
 -- job is deleted); 'mismatch' (the idempotency key was used with another fingerprint) and 'full' (the queue has max_depth
@@ -25,7 +29,7 @@
 -- expires its oldest ready job for each new one.
 local ready, scheduled, deadlines, expired, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, unique_prefix, idempotency_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local generation, idempotency_ms = ARGV[5], ARGV[6]
+local generation, idempotency_ms, max_attempts, atomic = ARGV[5], ARGV[6], ARGV[7], ARGV[8] == '1'
 -- @include now
 -- @include count
 -- @include record
@@ -35,16 +39,17 @@ local generation, idempotency_ms = ARGV[5], ARGV[6]
 local EPOCH_MS = 1767225600000
 local FINISHED = { succeeded = true, dead = true, cancelled = true, expired = true }
 
-local head = redis.call('HMGET', meta, 'clock', 'generation', 'max_depth', 'overflow')
+local head = redis.call('HMGET', meta, 'clock', 'generation', 'max_depth', 'overflow', 'max_attempts', 'timeout_ms')
 local clock, max_depth = tonumber(whole(head[1])) or 0, tonumber(whole(head[3])) or 0
 local drops_oldest = head[4] == 'drop_oldest'
+local usual_attempts, usual_timeout = whole(head[5]) or max_attempts, whole(head[6]) or '0'
 local ready_count, wake_count = redis.call('ZCARD', ready), redis.call('LLEN', wake)
 local waiting_count = ready_count + redis.call('ZCARD', scheduled)
 redis.call('ZCARD', deadlines)
 redis.call('ZCARD', expired)
 
 -- Decide for every job before the first write. `known` has what this call itself stores: id, unique key or submission.
-local replies, new, remembered, known, drops = {}, {}, {}, {}, 0
+local replies, new, remembered, known, drops, is_refused = {}, {}, {}, {}, 0, false
 
 local function string_at(key)
   local value = redis.pcall('GET', key)
@@ -52,7 +57,13 @@ local function string_at(key)
 end
 
 local function reply_with(id, outcome, job)
-  replies[#replies + 1] = { id, outcome, job[1], '0', whole(job[2]) or '0', whole(job[3]) or whole(job[2]) or '0', 0 }
+  local created, due = whole(job[2]) or '0', whole(job[3]) or whole(job[2]) or '0'
+  replies[#replies + 1] = { id, outcome, job[1], '0', created, due, 0, '0', '0' }
+end
+
+local function refuse(id, outcome)
+  is_refused = true
+  reply_with(id, outcome, { '' })
 end
 
 local function replay(job)
@@ -61,7 +72,7 @@ local function replay(job)
   if not made then return false end
   local fingerprint, id = string.match(made, '^(%S+) (%S+)$')
   if fingerprint ~= job.fingerprint then
-    reply_with(job.id, 'mismatch', { '' })
+    refuse(job.id, 'mismatch')
   else
     reply_with(id, 'replayed', known[id] or read(id, 't', 'd') or { '' })
   end
@@ -100,7 +111,9 @@ local function place(job)
   known[job.id] = { job.state, int(now_ms), int(job.due_ms) }
   if job.unique ~= '' then known[job.unique] = job.id end
   remember(job, job.id)
-  replies[#replies + 1] = { job.id, 'created', job.state, int(ticks), int(now_ms), int(job.due_ms), 0 }
+  local allowed, timeout = job.max_attempts, job.timeout_ms
+  replies[#replies + 1] =
+    { job.id, 'created', job.state, int(ticks), int(now_ms), int(job.due_ms), 0, allowed, timeout }
 end
 
 local function decide(job)
@@ -112,29 +125,36 @@ local function decide(job)
     remember(job, holder_id)
     return reply_with(holder_id, 'unique', holder)
   end
-  if not has_room(job) then return reply_with(job.id, 'full', { '' }) end
+  if not has_room(job) then return refuse(job.id, 'full') end
   place(job)
 end
 
-local at = 7
+local function or_usual(text, usual)
+  return text ~= '' and text or usual
+end
+
+local at = 9
 while at <= #ARGV do
   local due_ms = math.max(tonumber(ARGV[at + 2]), now_ms + tonumber(ARGV[at + 3]))
   local job = {
     at = at, id = ARGV[at], priority = tonumber(ARGV[at + 1]), due_ms = due_ms, ttl_ms = tonumber(ARGV[at + 4]),
-    unique = ARGV[at + 5], submission = ARGV[at + 6], fingerprint = ARGV[at + 7], width = tonumber(ARGV[at + 8]),
+    max_attempts = or_usual(ARGV[at + 5], usual_attempts), timeout_ms = or_usual(ARGV[at + 6], usual_timeout),
+    unique = ARGV[at + 7], submission = ARGV[at + 8], fingerprint = ARGV[at + 9], width = tonumber(ARGV[at + 10]),
     state = due_ms > now_ms and 'scheduled' or 'ready',
   }
   decide(job)
-  at = at + 9 + 2 * job.width
+  at = at + 11 + 2 * job.width
 end
+if atomic and is_refused then return replies end
 if #replies == 1 and #new == 1 and new[1].state == 'ready' then
   replies[1][7] = redis.call('ZCOUNT', ready, '(' .. new[1].order, '+inf') + 1
 end
 
 local function store(job)
-  local fields = { 's', job.state, 'o', job.order, 't', int(now_ms) }
+  local fields = { 's', job.state, 'o', job.order, 't', int(now_ms), 'm', job.max_attempts }
   local function add(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
   if job.state == 'scheduled' then add('d', int(job.due_ms)) end
+  if job.timeout_ms ~= '0' then add('l', job.timeout_ms) end
   if job.ttl_ms > 0 then
     add('x', int(now_ms + job.ttl_ms))
     redis.call('ZADD', deadlines, int(now_ms + job.ttl_ms), job.id)
@@ -143,7 +163,7 @@ local function store(job)
     add('u', job.unique)
     redis.call('SET', unique_prefix .. job.unique, job.id)
   end
-  for n = 1, 2 * job.width, 2 do add(ARGV[job.at + 8 + n], ARGV[job.at + 9 + n]) end
+  for n = 1, 2 * job.width, 2 do add(ARGV[job.at + 10 + n], ARGV[job.at + 11 + n]) end
   redis.call('HSET', job_prefix .. job.id, unpack(fields))
   if job.state == 'ready' then
     redis.call('ZADD', ready, job.order, job.id)

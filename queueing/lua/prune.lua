@@ -2,18 +2,20 @@
 -- Delete finished jobs of one state that are past their retention, the oldest first.
 --
 -- KEYS[1] finished  ZSET  job id -> finished, ms; the set of one finished state
--- KEYS[2] meta      HASH  counters
+-- KEYS[2] meta      HASH  counters, limits
 -- ARGV[1] job_prefix  + id is the record of a job
--- ARGV[2] keep_ms     how long they are kept
--- ARGV[3] keep_count  how many at most
--- ARGV[4] limit       how many to delete at most
+-- ARGV[2] state       the finished state
+-- ARGV[3] keep_ms     how long its jobs are kept, unless the queue has a time of its own
+-- ARGV[4] keep_count  how many at most, likewise
+-- ARGV[5] limit       how many to delete at most
 --
 -- Returns how many were deleted.
 local finished, meta = KEYS[1], KEYS[2]
-local job_prefix = ARGV[1]
-local keep_ms, keep_count, limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local job_prefix, state = ARGV[1], ARGV[2]
+local keep_ms, keep_count, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 -- @include now
 -- @include count
+-- @include record
 -- @include retain
 
-return retain(finished, keep_ms, keep_count, limit)
+return retain(state, finished, keep_ms, keep_count, limit)

@@ -12,6 +12,7 @@
 local source, deadlines, meta = KEYS[1], KEYS[2], KEYS[3]
 local job_prefix, unique_prefix, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 -- @include record
+-- @include unique
 
 local ids = redis.call('ZRANGE', source, 0, limit - 1)
 redis.call('ZCARD', deadlines)
@@ -19,9 +20,7 @@ local retrying = 0
 for _, id in ipairs(ids) do
   local job = read(id, 'u', 'x')
   if job and job[1] == 'retrying' then retrying = retrying + 1 end
-  if job and job[2] and redis.pcall('GET', unique_prefix .. job[2]) == id then
-    redis.call('DEL', unique_prefix .. job[2])
-  end
+  if job then give_up_unique(id, job[2]) end
   if job and job[3] then redis.call('ZREM', deadlines, id) end
   redis.call('DEL', job_prefix .. id)
   redis.call('ZREM', source, id)

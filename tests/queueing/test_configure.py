@@ -46,7 +46,7 @@ def test_strict_lifo_is_the_default_and_can_be_set_again(broker: Broker, inspect
     claimed = [numbers[claim_one(broker).id] for _ in numbers]
 
     assert claimed == [3, 2, 1]
-    assert inspector.stats(QUEUE).fair_every == inspector.stats("never-used").fair_every == 0
+    assert inspector.stats(QUEUE).limits.fair_every == inspector.stats("never-used").limits.fair_every == 0
 
 
 @pytest.mark.parametrize("fair_every", [-1, 1_000_001])

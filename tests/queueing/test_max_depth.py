@@ -88,4 +88,4 @@ def test_the_figures_show_the_limit(broker: Broker, inspector: Inspector) -> Non
 
     stats = inspector.stats(QUEUE)
 
-    assert (stats.max_depth, stats.overflow) == (7, "drop_oldest")
+    assert (stats.limits.max_depth, stats.limits.overflow) == (7, "drop_oldest")

@@ -1,5 +1,8 @@
--- Delete finished jobs past their retention, the oldest first, at most `limit`; returns how many.
-local function retain(finished, keep_ms, keep_count, limit)
+-- Delete finished jobs past their retention, the oldest first, at most `limit`; returns how many. What the queue itself
+-- says of a state goes before `keep_ms` and `keep_count`.
+local function retain(state, finished, keep_ms, keep_count, limit)
+  local own = redis.call('HMGET', meta, 'keep_' .. state .. '_ms', 'keep_' .. state .. '_count')
+  keep_ms, keep_count = tonumber(whole(own[1])) or keep_ms, tonumber(whole(own[2])) or keep_count
   local surplus = math.min(limit, redis.call('ZCARD', finished) - keep_count)
   local ids = {}
   if surplus > 0 then
