@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -25,6 +25,7 @@ from queueing.scripts import Call
 BATCH = 100
 MIN_VERSIONS = {"redis": (7, 0), "valkey": (7, 2)}
 CLOCK_TOLERANCE_SECONDS = 2.0
+JOURNAL_WRITE = "journal_write"  # the code of an error that may pass by itself
 
 _PLACES = ("ready", "scheduled", "running", "deadlines", *(state.value for state in FINISHED_STATES))
 
@@ -51,7 +52,7 @@ class Fault:
 
 
 def check_server(client: Redis, *, volatile_allowed: bool = False) -> list[Finding]:
-    """Return what speaks against keeping jobs on this server; errors are what a start-up must refuse."""
+    """Return what speaks against keeping jobs on this server."""
     try:
         info: dict[str, Any] = client.info()
         server_time, local_time = client.time(), time.time()
@@ -64,6 +65,11 @@ def check_server(client: Redis, *, volatile_allowed: bool = False) -> list[Findi
         _check_journal(info, volatile_allowed=volatile_allowed),
         _check_clock(server_time[0] + server_time[1] / 1e6 - local_time),
     ]
+
+
+def reasons_to_refuse(findings: Sequence[Finding]) -> list[str]:
+    """Return what a start-up refuses: errors of the settings, not a disk that is full at the moment."""
+    return [finding.text for finding in findings if finding.level == "error" and finding.code != JOURNAL_WRITE]
 
 
 def _check_version(info: dict[str, Any]) -> Finding:
@@ -96,7 +102,8 @@ def _check_journal(info: dict[str, Any], *, volatile_allowed: bool) -> Finding:
         text = "no journal (appendonly no): a restart of the server loses jobs"
         return Finding(level=level, code="journal", text=text)
     if info.get("aof_last_write_status") != "ok":
-        return Finding(level="error", code="journal", text="the last write of the journal failed; is the disk full?")
+        text = "the last write of the journal failed; is the disk full?"
+        return Finding(level="error", code=JOURNAL_WRITE, text=text)
     return Finding(level="ok", code="journal", text="the journal is on")
 
 

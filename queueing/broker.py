@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from queueing import scripts
 from queueing.backoff import Backoff
-from queueing.connections import Argument, HeldLink, Link, PooledLink
+from queueing.connections import HELD_TIMEOUT_SECONDS, Argument, HeldLink, Link, PooledLink
 from queueing.durability import WAIT_MS, Durability, ServerReading
 from queueing.errors import DurabilityNotMet, JobNotFound, LeaseLost, QueueFull, QueueingError, SubmissionMismatch
 from queueing.jobs import (
@@ -38,6 +38,8 @@ from queueing.scripts import Call
 
 MAX_JOBS_A_CALL = 1_000  # an enqueue of this many keeps the server busy for about 10 ms
 IDEMPOTENCY_MS = 86_400_000
+PURGE_LOOKS = 500  # jobs a step of a purge looks at, which takes the server about 2 ms
+LONGEST_LEASE_MS = 3_600_000
 MAX_CLAIM = 50  # the claim unpacks two values a job; Lua's unpack is kept to 100
 
 
@@ -83,7 +85,7 @@ class Broker:
         self._link = link or PooledLink(client)
         self._reading = ServerReading(self._link)
 
-    def dedicated(self, *, socket_timeout_seconds: float = 5.0) -> Broker:
+    def dedicated(self, *, socket_timeout_seconds: float = HELD_TIMEOUT_SECONDS) -> Broker:
         """Return a broker with one connection of its own, for the use of one thread."""
         link = HeldLink(self._client.connection_pool, socket_timeout_seconds)
         return Broker(self._client, self.policy, link=link)
@@ -239,15 +241,15 @@ class Broker:
     def fail(self, job: Claimed, error: JobError, *, delay_ms: int | None = None, outcome: str = "failed") -> State:
         """End an attempt that failed and return the job's state: retrying, dead, cancelled or expired.
 
-        `outcome` is `failed` (retry while attempts are left, after `delay_ms` or else the backoff), `dead` or
-        `cancelled`. Raises LeaseLost. May be repeated.
+        `outcome` is `failed` (retry while attempts are left, after `delay_ms` or else the backoff), `crashed` (the
+        same, and dead after `policy.max_crashes`), `dead` or `cancelled`. Raises LeaseLost. May be repeated.
         """
         return self._make(self.fail_step(job, error, delay_ms=delay_ms, outcome=outcome))  # type: ignore[no-any-return]
 
     def fail_step(self, job: Claimed, error: JobError, *, delay_ms: int | None = None, outcome: str = "failed") -> Step:
         """Return the step of `fail`."""
         delay = self.policy.backoff.delay_ms(job.attempt) if delay_ms is None else delay_ms
-        arguments = (job.id, job.lease_token, error.to_json(), delay, outcome)
+        arguments = (job.id, job.lease_token, error.to_json(), delay, outcome, self.policy.max_crashes)
         return Step(Call("fail", _keys(job.queue), arguments), _read_state)
 
     def extend(self, jobs: Sequence[tuple[Claimed, bytes | None]]) -> list[Extended]:
@@ -278,11 +280,33 @@ class Broker:
         """Expire waiting jobs whose time to live is over; returns how many deadlines were handled."""
         return int(scripts.run(self._link, Call("expire", _keys(queue), (limit,))))
 
-    def reap(self, queue: str, limit: int = 100, *, latest_ms: int = 0) -> list[Reaped]:
-        """Take back jobs whose lease ran out; none when the server's clock is past `latest_ms` (0: no such limit)."""
-        arguments = (limit, self.policy.max_crashes, _LOST_LEASE, latest_ms)
+    def reap(
+        self,
+        queue: str,
+        limit: int = 100,
+        *,
+        from_ms: float = float("-inf"),
+        to_ms: float | None = None,
+        longest_ms: int = LONGEST_LEASE_MS,
+    ) -> list[Reaped]:
+        """Take back jobs whose lease ended from `from_ms` to `to_ms` (now) of the server's clock.
+
+        A lease that has more than `longest_ms` left, which it got before the clock was put back, is cut to that.
+        """
+        last = "" if to_ms is None else to_ms
+        arguments = (limit, self.policy.max_crashes, _LOST_LEASE, from_ms, last, longest_ms)
         reply = scripts.run(self._link, Call("reap", _keys(queue), arguments))
         return [Reaped(id=job.decode(), state=State(state.decode()), attempt=attempt) for job, state, attempt in reply]
+
+    def lease_ends(self, queue: str, before_ms: float, limit: int = 1000) -> list[float]:
+        """Return when leases end that end before `before_ms` of the server's clock, the first `limit`."""
+        command = ("ZRANGEBYSCORE", _keys(queue).running, "-inf", f"({before_ms}", "WITHSCORES", "LIMIT", 0, limit)
+        try:
+            reply = self._link.execute(command)
+        except RedisError as error:
+            raise scripts.translate(error) from error
+        pairs = zip(reply[::2], reply[1::2], strict=True) if reply and isinstance(reply[0], bytes) else reply
+        return [float(ends) for _job_id, ends in pairs]
 
     def prune(self, queue: str, limit: int = 100) -> int:
         """Delete finished jobs past their retention, `limit` of each state at most; returns how many."""
@@ -319,24 +343,26 @@ class Broker:
         """Let claims go on; returns whether the queue was paused."""
         return bool(scripts.run(self._link, Call("resume", _keys(queue))))
 
-    def purge(self, queue: str, state: State = State.READY) -> int:
-        """Drop the jobs that are in `state` when this begins, the oldest first; returns how many.
+    def purge(self, queue: str, state: State = State.READY, *, limit: int | None = None) -> int:
+        """Drop the jobs that are in `state` when this begins, the oldest first, `limit` at most; returns how many.
 
-        Jobs submitted meanwhile are newer and stay, unless their priority is lower than that of others. Scheduled and
-        retrying jobs go together; running ones cannot be purged.
+        Jobs submitted meanwhile are newer and stay, unless their priority is lower than that of others. Running jobs
+        cannot be purged.
         """
         if state is State.RUNNING:
             raise ValueError("running jobs cannot be purged, only cancelled")
         keys = _keys(queue)
         source = _set_of(keys, state)
-        left = self._size(source)
-        dropped = 0
-        while left > 0:
-            count = int(scripts.run(self._link, Call("purge", keys, (min(left, 500),), source=source)))
-            dropped += count
-            left -= max(count, 1)
-            if count == 0:
+        only = state.value if source == keys.scheduled else ""
+        left, dropped, kept = self._size(source), 0, 0
+        while left > 0 and (limit is None or dropped < limit):
+            looks = min(left, PURGE_LOOKS, PURGE_LOOKS if limit is None else limit - dropped)
+            call = Call("purge", keys, (only, kept, looks), source=source)
+            now_dropped, now_kept = scripts.run(self._link, call)
+            dropped, kept = dropped + now_dropped, kept + now_kept
+            if now_dropped + now_kept == 0:
                 break
+            left -= now_dropped + now_kept
         return dropped
 
     def _size(self, key: str) -> int:
@@ -418,7 +444,7 @@ def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]], *, atomi
             seconds_to_ms(job.ttl_seconds or 0),
             "" if job.max_attempts is None else job.max_attempts,
             "" if job.timeout_seconds is None else seconds_to_ms(job.timeout_seconds),
-            unique_digest(job.unique_key) if job.unique_key is not None else "",
+            unique_digest(job.unique_key, job.owner) if job.unique_key is not None else "",
             submission_digest(submission.key) if submission else "",
             submission.fingerprint if submission else "",
             len(record) // 2,
@@ -459,7 +485,7 @@ def _read_claim(queue: str, reply: list[Any]) -> Claim:
 
 
 def _read_claimed(queue: str, job: list[Any]) -> Claimed:
-    job_id, token, attempt, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags, *origin = job
+    job_id, token, attempt, crashes, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags, *origin = job
     request_id, traceparent = (text.decode(errors="replace") if text else "" for text in origin)
     return Claimed(
         id=job_id.decode(),
@@ -473,6 +499,7 @@ def _read_claimed(queue: str, job: list[Any]) -> Claimed:
         tags=tags_from_json(tags),
         created_at=from_ms(int(created_ms)),
         lease_token=token.decode(),
+        crashes=crashes,
         request_id=request_id,
         traceparent=traceparent,
     )

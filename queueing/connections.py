@@ -9,25 +9,38 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 CONNECT_TIMEOUT_SECONDS = 0.5
 SOCKET_TIMEOUT_SECONDS = 1.0  # with the connect timeout below the 2 s in which the API must have answered
+HELD_TIMEOUT_SECONDS = 2.0  # a worker whose connection is dead must claim within 5 s of the database being back
 
 Argument = str | int | float | bytes
 Command = Sequence[Argument]
 
 
-def options(socket_timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> dict[str, Any]:
-    """Return what every connection is made with.
+def plain() -> dict[str, Any]:
+    """Return what keeps redis-py from doing more than it is told.
 
-    redis-py's own retries are off: it would send a command again whose reply was lost, and a job twice.
+    Its own retries are off: it would send a command again whose reply was lost, and a job twice. So are three round
+    trips of a new connection, each of which a slow server may draw out, and the notifications of maintenance, at
+    which it would wait ten seconds for a reply.
     """
+    return {
+        "retry": Retry(NoBackoff(), 0),
+        "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+
+
+def options(socket_timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> dict[str, Any]:
+    """Return what every connection is made with."""
     return {
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "socket_timeout": socket_timeout_seconds,
-        "retry": Retry(NoBackoff(), 0),
         "decode_responses": False,
+        **plain(),
     }
 
 

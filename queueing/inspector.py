@@ -94,6 +94,7 @@ class Filters:
 
     kind: str = ""
     tag: str = ""
+    owner: str = ""
     created_from_ms: int | None = None
     created_until_ms: int | None = None
     finished_from_ms: int | None = None
@@ -282,6 +283,7 @@ class _Window:
             self.states[0].value if shares and len(self.states) == 1 else "",
             filters.kind,
             filters.tag,
+            filters.owner,
             _text(filters.created_from_ms),
             _text(filters.created_until_ms),
             int(self.entire),

@@ -112,7 +112,8 @@ class NewJob:
     `payload` is a JSON text as bytes, kept as it is; `NewJob.of` takes a value instead. `run_at` (aware) and
     `delay_seconds` exclude each other. `ttl_seconds` counts from submission; a job not started by then expires.
     While a live job of the queue holds `unique_key`, a second one is not stored. `timeout_seconds` and `max_attempts`
-    are the queue's own when left out. `request_id` and `traceparent` (W3C Trace Context) tell where the job came from.
+    are the queue's own when left out. `request_id` and `traceparent` (W3C Trace Context) tell where the job came from,
+    `owner` whose it is: a unique key is of its owner, and jobs can be listed by owner.
     """
 
     kind: str
@@ -128,6 +129,7 @@ class NewJob:
     submission: Submission | None = None
     request_id: str = ""
     traceparent: str = ""
+    owner: str = ""
 
     @classmethod
     def of(cls, kind: str, value: Any = None, **options: Any) -> NewJob:
@@ -176,6 +178,8 @@ class NewJob:
     def record(self) -> list[str | int | bytes]:
         """Return the fields that are stored as given, in pairs of name and value (keys.py has the names)."""
         fields: list[str | int | bytes] = ["k", self.kind, "p", self.payload, "c", checksum(self.payload)]
+        if self.owner:
+            fields += ["ow", self.owner]
         if self.request_id:
             fields += ["ri", self.request_id]
         if self.traceparent:
@@ -235,7 +239,8 @@ class Claimed:
     """A running job in the hands of the worker that claimed it.
 
     `lease_token` must come with every ack, fail, extend and release. `fence` is the clock stamp of the claim:
-    it rises with every claim of the queue, so what a handler writes to may refuse a lower one.
+    it rises with every claim of the queue, so what a handler writes to may refuse a lower one. `crashes` is how many
+    of its attempts ended with the death of their process, whoever of those that shared it was to blame.
     """
 
     id: str
@@ -249,6 +254,7 @@ class Claimed:
     tags: tuple[str, ...]
     created_at: datetime
     lease_token: str
+    crashes: int = 0
     request_id: str = ""
     traceparent: str = ""
 
@@ -338,6 +344,7 @@ class Job:
     progress: bytes | None
     request_id: str = ""
     traceparent: str = ""
+    owner: str = ""
     attempts: tuple[Attempt, ...] = field(default=())
 
     @property
@@ -381,6 +388,7 @@ def job_from_record(job_id: str, record: Mapping[bytes, bytes], *, due_ms: int =
         progress=read(b"pg"),
         request_id=read(b"ri", b"").decode(),
         traceparent=read(b"tp", b"").decode(),
+        owner=read(b"ow", b"").decode(),
         attempts=_attempts(record, state, attempt),
     )
 

@@ -10,11 +10,12 @@ apply is absent:
     s   state                     k   kind                    p   payload, the bytes that were submitted
     c   CRC-32 of the payload     o   order in `ready`        t   created, ms
     d   first due, ms             x   expires, ms             m   the last attempt allowed
-    a   attempts so far           b   attempts at requeue     n   leases that ran out (crashes) since then
+    a   attempts so far           b   attempts at requeue     n   crashes since (a lease run out, too)
     l   timeout of an attempt, ms g   tags, JSON              u   SHA-256 of the unique key
     tk  lease token               w   worker                  st  attempt started, ms
     pg  progress, JSON            cx  1: cancel requested     f   finished, ms
     ri  id of the request that submitted it             tp  traceparent of that request
+    ow  owner, the client that submitted it
     r   result, JSON              h<n>  attempt n that did not succeed: `started|finished|outcome|worker|error JSON`
 """
 
@@ -79,9 +80,9 @@ def queue_keys(queue: str) -> QueueKeys:
     )
 
 
-def unique_digest(unique_key: str) -> str:
-    """Return what stands for a unique key in the database, so that no client's text becomes part of a key."""
-    return hashlib.sha256(b"unique " + unique_key.encode()).hexdigest()
+def unique_digest(unique_key: str, owner: str = "") -> str:
+    """Return what stands for an owner's unique key in the database, so that no client's text becomes part of a key."""
+    return hashlib.sha256(f"unique {owner}\n{unique_key}".encode()).hexdigest()
 
 
 def submission_digest(key: str) -> str:

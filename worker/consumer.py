@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, StoreUnavailable, new_claim_nonce
 from queueing.broker import MAX_CLAIM
+from queueing.fault_points import reach
 from worker.executor import Executor
 from worker.leases import Lease
 from worker.outcomes import Outcome
@@ -157,6 +158,8 @@ class Consumer:
         claim = [self._claim_step(self._queues[0], wanted)] if wanted else []
         if not plan.steps and not claim:
             return False
+        if plan.steps:
+            reach("before_ack")
         sent_at = time.monotonic()
         replies = self._broker.exchange([*plan.steps, *claim])
         for outcomes, reply in zip(plan.outcomes, replies, strict=False):
@@ -193,6 +196,7 @@ class Consumer:
         """
         if isinstance(reply, StoreUnavailable):
             return
+        reach("after_ack")
         answers = reply if isinstance(reply, list) else [reply]
         if isinstance(reply, QueueingError):
             answers = [False] * len(outcomes)
@@ -256,9 +260,10 @@ class Consumer:
         return self._broker.claim_step(queue, self._worker, wanted, nonce=nonce, again=again)
 
     def _start(self, jobs: Sequence[Claimed], sent_at: float) -> int:
+        if jobs:
+            reach("after_claim")
         lease_seconds = self._broker.policy.lease_ms / 1000
-        for job in jobs:
-            self._executor.submit(job, lease_seconds=lease_seconds, claimed_at=sent_at)
+        self._executor.submit(jobs, lease_seconds=lease_seconds, claimed_at=sent_at)
         if self._jobs_left is not None:
             self._jobs_left -= len(jobs)
         return len(jobs)

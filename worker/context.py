@@ -58,6 +58,16 @@ class JobContext:
         return self._lease.job.fence
 
     @property
+    def request_id(self) -> str:
+        """The id of the HTTP request that submitted the job; empty when there was none."""
+        return self._lease.job.request_id
+
+    @property
+    def traceparent(self) -> str:
+        """The trace that the job belongs to (W3C Trace Context), to be sent on; empty when there was none."""
+        return self._lease.job.traceparent
+
+    @property
     def cancel_requested(self) -> bool:
         """Whether somebody cancelled the job while it runs."""
         return self._lease.cancel_requested.is_set()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Mapping
-from queue import SimpleQueue
+import time
+from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
 
 from django.db import connections
 
-from queueing import Claimed
+from queueing import Claimed, JobError
+from worker.errors import LeaseLost
+from worker.isolation import Cell, CellUnavailable, Isolation
 from worker.leases import Lease, LeaseBook
-from worker.outcomes import Outcome, run_attempt
+from worker.outcomes import Outcome, outcome_of, run_attempt, verdict_on
 from worker.registry import Handler
+
+logger = logging.getLogger(__name__)
+
+CAREFUL_SECONDS = 60.0  # after a suspect or a crash: where one job kills its process, more are likely
+NO_CELL_DELAY_MS = 30_000
 
 
 class Executor:
@@ -19,6 +28,9 @@ class Executor:
 
     Outcomes go to `report`, on the thread that ran the attempt. A slot is free again once the consumer has told the
     queue of the outcome (`settle`), not before: else a worker cut off from the queue would go on claiming.
+
+    A suspect (`job.crashes`) runs in a process of its own, which may die of it. So does whatever is claimed with it,
+    while it runs, and for a minute after: no other poison among these shall end the process that watches over it.
     """
 
     def __init__(
@@ -35,7 +47,9 @@ class Executor:
         self._leases = leases
         self._report = report
         self._extend = extend
-        self._inbox: SimpleQueue[Lease | None] = SimpleQueue()
+        self._isolation = Isolation()
+        self._careful_until = 0.0
+        self._inbox: SimpleQueue[tuple[Lease, bool] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"handler-{n}", daemon=True) for n in range(concurrency)
         ]
@@ -55,17 +69,66 @@ class Executor:
         """How many attempts may be started now."""
         return self.concurrency - len(self._leases)
 
-    def submit(self, job: Claimed, *, lease_seconds: float, claimed_at: float) -> None:
-        """Run the job's handler on a free thread."""
-        lease = Lease(job, lease_seconds=lease_seconds, claimed_at=claimed_at)
-        self._leases.add(lease)
-        self._inbox.put(lease)
+    def submit(self, jobs: Sequence[Claimed], *, lease_seconds: float, claimed_at: float) -> None:
+        """Run the handlers of jobs that were claimed together, on as many free threads."""
+        leases = [Lease(job, lease_seconds=lease_seconds, claimed_at=claimed_at) for job in jobs]
+        for lease in leases:
+            self._leases.add(lease)
+        if any(lease.job.crashes for lease in self._leases):
+            self.beware()
+        is_apart = time.monotonic() < self._careful_until
+        for lease in leases:
+            self._inbox.put((lease, is_apart))
+
+    def beware(self) -> None:
+        """Run every job that is submitted within a minute in a process of its own."""
+        self._careful_until = time.monotonic() + CAREFUL_SECONDS
 
     def settle(self, lease: Lease) -> None:
         """Free the slot of an attempt that has been reported, or given up."""
         self._leases.remove(lease)
 
+    def end_isolated(self) -> None:
+        """Kill what runs in processes of its own; nothing is started in one any more."""
+        self._isolation.close()
+
     def _work(self) -> None:
-        while (lease := self._inbox.get()) is not None:
-            self._report(run_attempt(lease, self._handlers, self._extend))
+        cell = Cell(self._isolation)
+        while (order := self._next(cell)) is not None:
+            self._report(self._run(*order, cell))
+        cell.close()
         connections.close_all()
+
+    def _next(self, cell: Cell) -> tuple[Lease, bool] | None:
+        """Wait for an attempt, closing meanwhile a cell that has not been needed for long."""
+        try:
+            return self._inbox.get(timeout=CAREFUL_SECONDS if cell.is_kept else None)
+        except Empty:
+            cell.close()
+            return self._inbox.get()
+
+    def _run(self, lease: Lease, is_apart: bool, cell: Cell) -> Outcome:
+        if is_apart:
+            return self._run_apart(lease, cell)
+        cell.close()
+        return run_attempt(lease, self._handlers, self._extend)
+
+    def _run_apart(self, lease: Lease, cell: Cell) -> Outcome:
+        try:
+            outcome = cell.run(lease, self._extend)
+        except CellUnavailable as error:
+            return self._run_without_cell(lease, error)
+        if outcome.verdict == "crashed":
+            self.beware()
+        return outcome
+
+    def _run_without_cell(self, lease: Lease, error: CellUnavailable) -> Outcome:
+        """Run a job that never crashed on this thread after all; a suspect waits for better times."""
+        now = time.monotonic()
+        if self._isolation.is_closed:
+            return outcome_of(lease, now, verdict_on(LeaseLost()))
+        logger.error("%s", error, extra={"action": "cell_unavailable", "job_id": lease.job.id})
+        if not lease.job.crashes:
+            return run_attempt(lease, self._handlers, self._extend)
+        reason = JobError(type="CellUnavailable", message=str(error))
+        return outcome_of(lease, now, ("failed", None, reason, NO_CELL_DELAY_MS))

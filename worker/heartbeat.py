@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from queueing import Broker, Extended, QueueingError
+from queueing.fault_points import reach
 from worker.errors import AttemptTimeout, JobCancelled, LeaseLost
 from worker.leases import Lease, LeaseBook
 
@@ -100,6 +101,7 @@ class LeaseKeeper:
         return sum(answer.held for answer in answers)
 
     def _send(self, leases: list[Lease]) -> list[Extended]:
+        reach("before_extend")
         progress = [lease.take_progress() for lease in leases]
         try:
             return self._broker.extend([(lease.job, of_it) for lease, of_it in zip(leases, progress, strict=True)])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from queueing import Claimed
 from worker.errors import AttemptInterrupted
 
 MAX_RUNTIME_SECONDS = 3600.0  # of an attempt whose job names no time limit
 YIELD_SECONDS = 10.0  # in which an interrupted handler must have ended
+
+Strike = Callable[[type[AttemptInterrupted]], bool]
 
 
 class Lease:
@@ -25,21 +28,26 @@ class Lease:
 
     def __init__(self, job: Claimed, *, lease_seconds: float, claimed_at: float) -> None:
         self.job = job
-        self.started_at = time.monotonic()
-        self.timeout_at = self.started_at + (job.timeout_ms / 1000 if job.timeout_ms else MAX_RUNTIME_SECONDS)
+        self.lease_seconds = lease_seconds
         self.cancel_requested = threading.Event()
-        self._lease_seconds = lease_seconds
         self._lock = threading.Lock()
-        self._thread_id: int | None = None
+        self._strike: Strike | None = None
         self._interrupted = False
         self._lost_at = math.inf
         self._progress: bytes | None = None
         self.renew(claimed_at)
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        """Let the attempt's time count from now."""
+        self.started_at = time.monotonic()
+        timeout_ms = self.job.timeout_ms
+        self.timeout_at = self.started_at + (timeout_ms / 1000 if timeout_ms else MAX_RUNTIME_SECONDS)
 
     def renew(self, sent_at: float) -> None:
         """Note that a request sent at `sent_at` pushed the lease forward."""
         self.renewed_at = sent_at
-        self.deadline = sent_at + self._lease_seconds * 0.9
+        self.deadline = sent_at + self.lease_seconds * 0.9
 
     def is_held(self, now: float) -> bool:
         """Whether the attempt may still be reported."""
@@ -72,10 +80,11 @@ class Lease:
         """Whether there is progress to send."""
         return self._progress is not None
 
-    def enter(self) -> None:
-        """Begin the part that may be interrupted; called by the handler's thread."""
+    def enter(self, strike: Strike | None = None) -> None:
+        """Begin the part that may be interrupted: of the calling thread, or of what `strike` can reach."""
         with self._lock:
-            self._thread_id = threading.get_ident()
+            self._start_clock()
+            self._strike = strike or functools.partial(_strike_thread, threading.get_ident())
 
     def leave(self) -> None:
         """End the part that may be interrupted, taking back an interrupt that has not struck yet.
@@ -85,16 +94,16 @@ class Lease:
         """
         try:
             with self._lock:
-                self._thread_id = None
+                self._strike = None
             for _ in range(2):
                 pass  # the jump back is where a pending interrupt strikes
         except AttemptInterrupted:
-            self._thread_id = None
+            self._strike = None
 
     @property
     def is_running(self) -> bool:
         """Whether the handler is in the part that may be interrupted."""
-        return self._thread_id is not None
+        return self._strike is not None
 
     def interrupt(self, error: type[AttemptInterrupted]) -> bool:
         """Raise `error` in the handler's thread at its next step of Python, once; returns whether that was possible.
@@ -102,11 +111,14 @@ class Lease:
         A call into C (a sleep, a socket) is not cut short: the error strikes when it returns.
         """
         with self._lock:
-            if self._thread_id is None or self._interrupted:
+            if self._strike is None or self._interrupted:
                 return False
             self._interrupted = True
-            thread_id = ctypes.c_ulong(self._thread_id)
-            return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(thread_id, ctypes.py_object(error)) == 1)
+            return self._strike(error)
+
+
+def _strike_thread(thread_id: int, error: type[AttemptInterrupted]) -> bool:
+    return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error)) == 1)
 
 
 class LeaseBook:

@@ -9,7 +9,9 @@ import time
 from collections.abc import Sequence
 
 from queueing import Broker, QueueingError
-from worker.clock import ClockGuard
+from queueing.broker import LONGEST_LEASE_MS
+from queueing.fault_points import reach
+from worker.clock import LeaseWatch, Window
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +29,13 @@ class Maintenance:
     def __init__(self, broker: Broker, queues: Sequence[str]) -> None:
         self._broker = broker
         self._queues = queues
-        self._guard = ClockGuard(hold_ms=broker.policy.lease_ms)
+        self._watches = {queue: LeaseWatch(lease_ms=broker.policy.lease_ms) for queue in queues}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Do a first tick and start the thread."""
+        self._tick()
         self._thread.start()
 
     def stop(self) -> None:
@@ -43,29 +46,43 @@ class Maintenance:
 
     def _run(self) -> None:
         while not self._stopping.wait(TICK_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
-            try:
-                self.run_once()
-            except QueueingError as error:
-                logger.warning("%s", error, extra={"action": "maintenance_failed"})
+            self._tick()
+
+    def _tick(self) -> None:
+        try:
+            self.run_once()
+        except QueueingError as error:
+            logger.warning("%s", error, extra={"action": "maintenance_failed"})
 
     def run_once(self) -> int:
         """Do one tick for every queue; returns how many jobs were moved or deleted."""
-        latest_ms = self._latest_ms()
-        reaped = sum(self._reap(queue, latest_ms) for queue in self._queues) if latest_ms else 0
-        return reaped + sum(self._tidy(queue) for queue in self._queues)
+        return sum(self._reap(queue) + self._tidy(queue) for queue in self._queues)
 
-    def _latest_ms(self) -> int | None:
-        """Return the latest server time at which to reap in this tick, None for not at all."""
-        latest_ms = self._guard.latest_ms(self._broker.server_time_ms(), round(time.monotonic() * 1000))
-        if latest_ms is None:
-            logger.warning("the database server's clock jumped: not reaping", extra={"action": "clock_jump"})
-        return latest_ms
+    @property
+    def is_owed(self) -> bool:
+        """Whether leases seem to have run out that could not be taken back yet."""
+        return any(watch.is_waiting for watch in self._watches.values())
 
-    def _reap(self, queue: str, latest_ms: int) -> int:
-        """Take back every job of the queue whose lease ran out."""
+    def _reap(self, queue: str) -> int:
+        """Take back every job of the queue whose lease is over."""
+        watch = self._watches[queue]
+        window = self._look_at_the_clock(watch)
+        total = self._take_back(queue, window.from_ms, window.to_ms, longest_ms=window.longest_ms)
+        watch.note_reaped(window)
+        for ends_ms in watch.over(self._broker.lease_ends(queue, window.from_ms), _now_ms()):
+            total += self._take_back(queue, ends_ms, ends_ms)
+        return total
+
+    def _look_at_the_clock(self, watch: LeaseWatch) -> Window:
+        asked_ms = _now_ms()
+        server_ms = self._broker.server_time_ms()
+        return watch.look(server_ms, asked_ms, _now_ms())
+
+    def _take_back(self, queue: str, from_ms: float, to_ms: float, *, longest_ms: int = LONGEST_LEASE_MS) -> int:
+        """Take back the jobs whose leases ended between two moments of the server's clock."""
         total = 0
         for _ in range(MAX_ROUNDS):
-            reaped = self._broker.reap(queue, BATCH, latest_ms=latest_ms)
+            reaped = self._broker.reap(queue, BATCH, from_ms=from_ms, to_ms=to_ms, longest_ms=longest_ms)
             for job in reaped:
                 logger.warning(
                     "lease of job %s ran out, it is %s now",
@@ -74,12 +91,15 @@ class Maintenance:
                     extra={"action": "reaped", "job_id": job.id, "queue": queue, "attempt": job.attempt},
                 )
             total += len(reaped)
+            if reaped:
+                reach("after_reap")
             if len(reaped) < BATCH:
                 break
         return total
 
     def _tidy(self, queue: str) -> int:
         """Promote what is due, expire what is late, prune what was kept long enough."""
+        reach("before_promote")
         total = 0
         for verb in (self._broker.promote, self._broker.expire, self._broker.prune):
             for _ in range(MAX_ROUNDS):
@@ -88,3 +108,7 @@ class Maintenance:
                 if count < BATCH:
                     break
         return total
+
+
+def _now_ms() -> int:
+    return round(time.monotonic() * 1000)

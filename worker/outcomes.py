@@ -20,7 +20,10 @@ UNKNOWN_KIND_DELAY_MS = 30_000  # long enough for a rolling deploy to bring the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an attempt ended: `verdict` is succeeded, failed, dead, cancelled, or lost (which is not reported)."""
+    """How an attempt ended.
+
+    `verdict` is succeeded, failed, crashed (it killed its process), dead, cancelled, or lost (which is not reported).
+    """
 
     lease: Lease
     verdict: str
@@ -36,19 +39,26 @@ Verdict = tuple[str, bytes | None, JobError | None, int | None]
 def run_attempt(lease: Lease, handlers: Mapping[str, Handler], extend: Callable[[Lease], None]) -> Outcome:
     """Run the handler for the job of `lease` and return how it ended; raises nothing."""
     started = time.monotonic()
+    return outcome_of(lease, started, judge(lease, handlers, extend))
+
+
+def outcome_of(lease: Lease, started: float, verdict: Verdict) -> Outcome:
+    """Return the outcome of an attempt that started at `started` and ends now."""
+    name, result, error, delay_ms = verdict
+    duration = time.monotonic() - started
+    return Outcome(lease=lease, verdict=name, duration_seconds=duration, result=result, error=error, delay_ms=delay_ms)
+
+
+def judge(lease: Lease, handlers: Mapping[str, Handler], extend: Callable[[Lease], None]) -> Verdict:
+    """Run the handler and turn what it returns or raises into a verdict; raises nothing."""
     close_old_connections()
     try:
-        verdict, result, error, delay_ms = _judge(lease, handlers, extend)
+        return _judge(lease, handlers, extend)
     finally:
         close_old_connections()
-    duration = time.monotonic() - started
-    return Outcome(
-        lease=lease, verdict=verdict, duration_seconds=duration, result=result, error=error, delay_ms=delay_ms
-    )
 
 
 def _judge(lease: Lease, handlers: Mapping[str, Handler], extend: Callable[[Lease], None]) -> Verdict:
-    """Run the handler and turn what it returns or raises into a verdict."""
     kind = lease.job.kind
     if kind not in handlers:
         error = JobError(type="UnknownKind", message=f"this worker has no handler for kind {kind!r}")
@@ -74,13 +84,14 @@ def _call(lease: Lease, handler: Handler, extend: Callable[[Lease], None]) -> by
 def _safe_verdict_on(error: BaseException) -> Verdict:
     """Return the verdict, also on an error of a handler's own making that cannot be read."""
     try:
-        return _verdict_on(error)
+        return verdict_on(error)
     except Exception as unreadable:  # noqa: BLE001 - its attributes are a handler's own code
         message = f"the error could not be read: {type(unreadable).__qualname__}"
         return "failed", None, JobError(type=type(error).__qualname__, message=message), None
 
 
-def _verdict_on(error: BaseException) -> Verdict:
+def verdict_on(error: BaseException) -> Verdict:
+    """Return the verdict on an attempt that this error ended."""
     match error:
         case RetryLater():
             return "failed", None, _job_error(error), round(error.delay_seconds * 1000)

@@ -6,6 +6,7 @@ import enum
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Mode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """How a worker is to run; times in seconds."""
+    """How a worker is to run; times in seconds. A careful one runs no job in its own process at first."""
 
     queues: Sequence[str]
     concurrency: int = 1
@@ -51,6 +52,7 @@ class WorkerOptions:
     max_jobs: int | None = None
     max_seconds: float | None = None
     grace_seconds: float = 30.0
+    is_careful: bool = False
 
 
 def new_worker_name() -> str:
@@ -123,11 +125,14 @@ class Worker:
         return EXIT_STUCK if self._is_stuck else forced or code
 
     def _start(self) -> None:
+        before = set(threading.enumerate())
         self._executor.start()
+        if self._options.is_careful:
+            self._executor.beware()
         self._keeper.start()
         self._maintenance.start()
         self._waker.start()
-        self._watchdog.start()
+        self._watchdog.start(set(threading.enumerate()) - before)
 
     def _live(self) -> int:
         if self._options.mode is Mode.CONTINUOUS:
@@ -140,11 +145,15 @@ class Worker:
             self._sleep_until(began + self._options.interval_seconds)
 
     def _consume(self, *, until_empty: bool) -> int:
-        """Run jobs until told to end, or until every queue is empty and nothing runs; returns an exit code."""
+        """Run jobs until told to end, or until every queue is empty and nothing runs; returns an exit code.
+
+        An empty queue is waited for while leases of others look overdue: their jobs are ours to run if they are.
+        """
         while not self._must_end():
+            is_owed = self._maintenance.is_owed  # looked at before the claim, which so finds what is taken back
             if self._step():
                 continue
-            if until_empty and self._consumer.is_empty and self._consumer.is_idle:
+            if until_empty and not is_owed and self._consumer.is_empty and self._consumer.is_idle:
                 break
             if until_empty and self._is_out_of_patience():
                 return EXIT_UNAVAILABLE
@@ -222,7 +231,8 @@ class Worker:
     def _give_back(self) -> None:
         """Interrupt what still runs, and give it back once its handlers have ended: no job then runs twice at once.
 
-        A handler that sits in a call into C longer than that ends with this process, very soon.
+        A handler that sits in a call into C longer than that ends with this process, very soon, or is killed now if it
+        has a process of its own.
         """
         running = list(self._leases)
         for lease in running:
@@ -231,6 +241,7 @@ class Worker:
         until = time.monotonic() + LET_GO_SECONDS
         while any(lease.is_running for lease in running) and self._may_wait(until):
             time.sleep(0.005)
+        self._executor.end_isolated()
         try:
             self._consumer.run_once()  # reports what ended by itself before its interrupt
             self._consumer.release_all(running)

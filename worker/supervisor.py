@@ -11,16 +11,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker.runner import EXIT_UNAVAILABLE
 from worker.signals import StopRequest
+from worker.watchdog import EXIT_STUCK
 
 logger = logging.getLogger(__name__)
 
 PARENT_VARIABLE = "RUNWORKER_PARENT"  # a child ends in order when this process is gone
+CRASHED_VARIABLE = "RUNWORKER_CRASHED"  # 1: the child takes the place of one that died
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again cannot help
 FIRST_RESTART_SECONDS = 0.5
 LONGEST_RESTART_SECONDS = 30.0
 POLL_SECONDS = 0.05
 STEADY_SECONDS = 60.0  # a child that lived this long starts again without delay growing
+FINAL_CODES = (0, EXIT_UNAVAILABLE, EXIT_CONFIGURATION)  # 69 is of a drain: who ordered it orders the next
 
 
 @dataclass(slots=True)
@@ -31,6 +35,7 @@ class Child:
     started_at: float = 0.0
     start_at: float = 0.0
     restarts: int = 0
+    has_crashed: bool = False
     exit_code: int | None = None
 
 
@@ -38,7 +43,9 @@ class Supervisor:
     """Runs `count` children of one command line.
 
     A child that exits with 0 has done what it was told and is not replaced; one that dies is, after a delay that
-    grows while it keeps dying. TERM and INT are passed on, and so is the second one.
+    grows while it keeps dying. One that was stuck, most often because the database was away for long, is replaced
+    without: it is to claim within seconds of the database being back. TERM and INT are passed on, and so is the
+    second one.
     """
 
     def __init__(self, command: Sequence[str], count: int, stop: StopRequest) -> None:
@@ -81,20 +88,22 @@ class Supervisor:
             return True
         if time.monotonic() < child.start_at:
             return False
-        environment = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
+        crashed = str(int(child.has_crashed))
+        environment = {**os.environ, PARENT_VARIABLE: str(os.getpid()), CRASHED_VARIABLE: crashed}
         child.process = subprocess.Popen(self._command, env=environment, process_group=0)  # noqa: S603 - our own command
         child.started_at = time.monotonic()
         return True
 
     def _decide(self, child: Child, code: int) -> None:
         """Replace a child that died, unless it was told to stop or says that it cannot work."""
-        if code in (0, EXIT_CONFIGURATION) or self._stop.requested.is_set():
+        if code in FINAL_CODES or self._stop.requested.is_set():
             child.exit_code = code
             if code == EXIT_CONFIGURATION and not self._stop.requested.is_set():
                 self._stop.request()
             return
+        child.has_crashed = code != EXIT_STUCK
         lived = time.monotonic() - child.started_at
-        child.restarts = 0 if lived > STEADY_SECONDS else child.restarts + 1
+        child.restarts = 0 if lived > STEADY_SECONDS or code == EXIT_STUCK else child.restarts + 1
         delay = min(LONGEST_RESTART_SECONDS, FIRST_RESTART_SECONDS * 2 ** min(child.restarts, 10))
         child.start_at = time.monotonic() + delay
         logger.error(
@@ -124,6 +133,16 @@ class Supervisor:
 def child_command(arguments: Sequence[str]) -> list[str]:
     """Return the command line of a child: this one, with one process."""
     return [sys.executable, sys.argv[0], *arguments]
+
+
+def is_child() -> bool:
+    """Whether a supervisor started this process."""
+    return PARENT_VARIABLE in os.environ
+
+
+def follows_a_crash() -> bool:
+    """Whether a supervisor started this process in the place of one that died."""
+    return os.environ.get(CRASHED_VARIABLE) == "1"
 
 
 def parent_is_alive() -> bool:

@@ -6,10 +6,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 logger = logging.getLogger(__name__)
 
+EXIT_BROKEN = 1  # an error of the program
 EXIT_STUCK = 70  # EX_SOFTWARE of sysexits.h
 LIMIT_SECONDS = 30.0
 TICK_SECONDS = 1.0
@@ -19,18 +20,22 @@ class Watchdog:
     """Ends the process when the consumer has not reached the queue for `limit_seconds` though it should have.
 
     What counts is a claim that went through (or that no slot is free), not a PING: connections that answer while
-    nothing is consumed are the fault this is for. It ends the process at once: whatever hangs cannot hold it up.
+    nothing is consumed are the fault this is for. It ends the process, too, when one of the threads it watches has
+    died of an error: without its lease keeper, say, a worker would run every long job in vain. It does so at once:
+    whatever hangs cannot hold it up.
     """
 
     def __init__(self, *, limit_seconds: float = LIMIT_SECONDS, bite: Callable[[int], object] = os._exit) -> None:
         self._limit_seconds = limit_seconds
         self._bite = bite
         self._stopping = threading.Event()
+        self._watched: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self.pat()
 
-    def start(self) -> None:
-        """Start watching."""
+    def start(self, threads: Iterable[threading.Thread] = ()) -> None:
+        """Start watching over the consumer and over threads that are to live as long as it does."""
+        self._watched = list(threads)
         self.pat()
         self._thread.start()
 
@@ -44,12 +49,20 @@ class Watchdog:
 
     def run_once(self, now: float) -> bool:
         """End the process if it is time to; returns whether it was."""
+        dead = next((thread.name for thread in self._watched if not thread.is_alive()), None)
+        if dead is not None:
+            return self._end(EXIT_BROKEN, f"the thread {dead} died")
         silent = now - self._patted_at
-        if silent <= self._limit_seconds:
+        if silent > self._limit_seconds:
+            return self._end(EXIT_STUCK, f"no claim went through for {silent:.0f} s")
+        return False
+
+    def _end(self, code: int, reason: str) -> bool:
+        if self._stopping.is_set():  # since we looked: then threads end in order
             return False
-        logger.critical("no claim went through for %.0f s, ending", silent, extra={"action": "watchdog"})
+        logger.critical("%s, ending", reason, extra={"action": "watchdog"})
         logging.shutdown()
-        self._bite(EXIT_STUCK)
+        self._bite(code)
         return True
 
     def _run(self) -> None:

@@ -14,9 +14,9 @@
 -- ARGV[3...] ids      at most 100
 --
 -- Returns {id, fault, mended (0 or 1)} for each fault: 'no_record' (an id in a set without a record: taken out),
--- 'damaged' (a record without what it needs: left alone, and out of every set), 'no_place' (in no set of its state: put
--- there; a running one as if its lease had just run out), 'extra_place' (in another set too: taken out), 'no_deadline' and
--- 'extra_deadline' (the time to live: put into or out of the set of deadlines).
+-- 'damaged' (a record without what it needs, or under what is no id: left alone, and out of every set), 'no_place' (in no
+-- set of its state: put there; a running one as if its lease had just run out), 'extra_place' (in another set too: taken
+-- out), 'no_deadline' and 'extra_deadline' (the time to live: put into or out of the set of deadlines).
 local ready, scheduled, running, deadlines = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local succeeded, dead, cancelled, expired = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local job_prefix, repair = ARGV[1], ARGV[2] == '1'
@@ -28,6 +28,12 @@ local HOME = {
   succeeded = succeeded, dead = dead, cancelled = cancelled, expired = expired,
 }
 local WAITING = { ready = true, scheduled = true, retrying = true }
+
+-- Whether it is an id of this queue: under any other nobody could look a job up or end it.
+local start = string.match(job_prefix, '{(.*)}') .. '_'
+local function is_id(id)
+  return string.sub(id, 1, #start) == start and #id == #start + 32 and string.match(id, '^[%da-f]+$', #start + 1)
+end
 
 local faults = {}
 local function found(id, fault, ...)
@@ -50,7 +56,7 @@ local function score_at_home(job)
 end
 
 local function audit(id)
-  local job = read(id, 'o', 'x', 'd', 'f', 'p', 'k', 'm', 't')
+  local job = is_id(id) and read(id, 'o', 'x', 'd', 'f', 'p', 'k', 'm', 't')
   if not job then
     leave_sets(id, nil, 'no_record')
     if redis.call('ZSCORE', deadlines, id) then found(id, 'extra_deadline', 'ZREM', deadlines, id) end

@@ -17,9 +17,10 @@
 -- ARGV[8] again          1 when a call with this nonce was sent before and its reply did not arrive: what that call
 --                        claimed is given again, and only when it claimed nothing this call claims
 --
--- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled; 0: claim again), jobs}: the jobs in the order taken,
--- each as {id, token, attempt, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags, request_id, traceparent}. The stamp is the
--- queue's clock after the call: a claim that found nothing lies between the operations of this stamp and the next.
+-- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled; 0: claim again), jobs}: the jobs in the order
+-- taken, each as {id, token, attempt, crashes, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags, request_id,
+-- traceparent}. The stamp is the queue's clock after the call: a claim that found nothing lies between the operations of
+-- this stamp and the next.
 local ready, running, scheduled, deadlines, expired, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local limit, lease_ms, nonce, worker = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
@@ -58,13 +59,16 @@ end
 
 local function hand_out(id, token, attempt, job)
   leases[#leases + 1], leases[#leases + 2] = int(now_ms + lease_ms), id
-  jobs[#jobs + 1] = { id, token, attempt, job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13] }
+  local crashes = tonumber(whole(job[14])) or 0
+  jobs[#jobs + 1] = {
+    id, token, attempt, crashes, job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13],
+  }
 end
 
 -- Its leases are among the last to end, so they are found among the thousand highest scores.
 local function hand_out_again()
   for _, id in ipairs(redis.call('ZREVRANGE', running, 0, 999)) do
-    local job = read(id, 'tk', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp')
+    local job = read(id, 'tk', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n')
     local token = job and job[1] == 'running' and job[2]
     if token and string.sub(token, -#nonce - 1) == '-' .. nonce and #jobs < 50 and not is_damaged(job) then
       hand_out(id, token, tonumber(job[4]), job)
@@ -83,7 +87,7 @@ if head[2] then
 end
 
 local function take(id)
-  local job = read(id, 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp')
+  local job = read(id, 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n')
   if not job or is_damaged(job) then return end
   local expires = tonumber(whole(job[2]))
   if expires and expires <= now_ms then return drop_expired(id, job[1], job[3]) end

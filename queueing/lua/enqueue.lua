@@ -146,9 +146,6 @@ while at <= #ARGV do
   at = at + 11 + 2 * job.width
 end
 if atomic and is_refused then return replies end
-if #replies == 1 and #new == 1 and new[1].state == 'ready' then
-  replies[1][7] = redis.call('ZCOUNT', ready, '(' .. new[1].order, '+inf') + 1
-end
 
 local function store(job)
   local fields = { 's', job.state, 'o', job.order, 't', int(now_ms), 'm', job.max_attempts }
@@ -181,6 +178,9 @@ for _ = 1, drops do
   if not id then break end
   local job = read(id, 'u')
   if job then drop_expired(id, job[1], job[2]) else redis.call('ZREM', ready, id) end
+end
+if #replies == 1 and #new == 1 and new[1].state == 'ready' then
+  replies[1][7] = redis.call('ZCOUNT', ready, '(' .. new[1].order, '+inf') + 1
 end
 for _, job in ipairs(new) do store(job) end
 for _, submission in ipairs(remembered) do

@@ -16,14 +16,17 @@
 -- ARGV[5] token
 -- ARGV[6] error          JSON
 -- ARGV[7] delay_ms       until the next attempt
--- ARGV[8] outcome        'failed' (retry if attempts are left), 'dead' (no retry) or 'cancelled'
+-- ARGV[8] outcome        'failed' (retry if attempts are left), 'crashed' (the same, and it killed its process), 'dead'
+--                        (no retry) or 'cancelled'
+-- ARGV[9] max_crashes    how often a job may crash before it is dead
 --
 -- Returns the state the job is in now. With the same token it may be sent again.
 -- Errors: LEASE_LOST
 local running, scheduled, deadlines, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local cancelled, expired, meta, wake = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
-local id, token, error, delay_ms, outcome = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
+local id, token, error, delay_ms = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+local outcome, max_crashes = ARGV[8], tonumber(ARGV[9])
 -- @include now
 -- @include count
 -- @include record
@@ -32,7 +35,7 @@ local id, token, error, delay_ms, outcome = ARGV[4], ARGV[5], ARGV[6], tonumber(
 -- @include wake
 local ENDED = { retrying = true, dead = true, cancelled = true, expired = true }
 
-local job = read(id, 'tk', 'a', 'm', 'st', 'w', 'u', 'x', 'cx')
+local job = read(id, 'tk', 'a', 'm', 'st', 'w', 'u', 'x', 'cx', 'n')
 if not job or job[2] ~= token or not (job[1] == 'running' or ENDED[job[1]]) then
   count('stale', 1)
   return redis.error_reply('LEASE_LOST ' .. id)
@@ -48,13 +51,16 @@ redis.call('LLEN', wake)
 
 local attempt, allowed = tonumber(whole(job[3])) or 1, tonumber(whole(job[4])) or 0
 local expires = tonumber(whole(job[8]))
-end_attempt(id, attempt, job[5], job[6], outcome, error)
+local crashed = outcome == 'crashed'
+local crashes = (tonumber(whole(job[10])) or 0) + (crashed and 1 or 0)
+end_attempt(id, attempt, job[5], job[6], crashed and 'failed' or outcome, error)
+if crashed then redis.call('HSET', job_prefix .. id, 'n', crashes) end
 count_minute('failed', 1)
 if outcome == 'cancelled' or job[9] then
   finish(id, 'cancelled', cancelled, job[7])
   count_minute('cancelled', 1)
   return 'cancelled'
-elseif outcome == 'dead' or attempt >= allowed then
+elseif outcome == 'dead' or attempt >= allowed or (crashed and crashes >= max_crashes) then
   finish(id, 'dead', dead, job[7])
   count_minute('dead', 1)
   return 'dead'

@@ -11,19 +11,20 @@
 -- ARGV[7] state         '' for any; scheduled and retrying jobs share a set
 -- ARGV[8] kind          '' for any
 -- ARGV[9] tag           '' for any
--- ARGV[10] created_from   ms, '' for any
--- ARGV[11] created_until  ms, '' for any; exclusive
--- ARGV[12] entire         1 reads whole records, else payload, result and all attempts but the last are left out
+-- ARGV[10] owner          '' for any
+-- ARGV[11] created_from   ms, '' for any
+-- ARGV[12] created_until  ms, '' for any; exclusive
+-- ARGV[13] entire         1 reads whole records, else payload, result and all attempts but the last are left out
 --
 -- Returns {jobs, score, id}: jobs as {id, score, rank from 0, record as name, value pairs}; score and id are of the last
 -- job looked at, '' once the set has no more. A job that left the set since the last page is not needed to go on: the
 -- score says where it was.
 local source = KEYS[1]
 local job_prefix, limit, looks, after_score, after_id = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local least_score, state, kind, tag = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local created_from, created_until, entire = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12] == '1'
+local least_score, state, kind, tag, owner = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local created_from, created_until, entire = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1'
 -- @include record
-local SUMMARY = { 's', 'k', 'o', 't', 'd', 'x', 'm', 'a', 'b', 'l', 'g', 'w', 'st', 'pg', 'cx', 'f', 'ri' }
+local SUMMARY = { 's', 'k', 'o', 't', 'd', 'x', 'm', 'a', 'b', 'l', 'g', 'w', 'st', 'pg', 'cx', 'f', 'ri', 'ow' }
 
 -- Jobs of one score lie together, ids descending, so halving finds where the mark would be among them.
 local function rank_after_mark()
@@ -44,6 +45,7 @@ local function is_wanted(job)
   local created = tonumber(job[3])
   return (state == '' or job[1] == state)
     and (kind == '' or job[2] == kind)
+    and (owner == '' or job[5] == owner)
     and (not created_from or created and created >= created_from)
     and (not created_until or created and created < created_until)
     and (tag == '' or job[4] and string.find(job[4], '"' .. tag .. '"', 1, true))
@@ -67,7 +69,7 @@ local found = upto >= from and redis.call('ZREVRANGE', source, from, upto, 'WITH
 local is_end, jobs = #found < 2 * looks, {}
 for at = 1, #found, 2 do
   local id, score, rank = found[at], found[at + 1], from + (at - 1) / 2
-  local job = read(id, 'k', 't', 'g')
+  local job = read(id, 'k', 't', 'g', 'ow')
   if job and is_wanted(job) then
     jobs[#jobs + 1] = { id, score, rank, record_of(id) }
     if #jobs == limit and not (is_end and at + 1 == #found) then return { jobs, score, id } end

@@ -14,13 +14,16 @@
 -- ARGV[4] limit          how many at most
 -- ARGV[5] max_crashes    how many leases a job may let run out before it is dead
 -- ARGV[6] error          JSON, what the history says of a lost attempt
--- ARGV[7] latest_ms      what the server's clock can be at most; past it nothing is taken, 0 for any
+-- ARGV[7] from_ms        a lease that ended before this is left alone; '-inf' for none
+-- ARGV[8] to_ms          when the last lease to take ended; '' for now
+-- ARGV[9] longest_ms     what a lease may have left; one that has more, the clock having been put back, is cut to it
 --
 -- Returns {id, state, attempt} for each job taken back. The token of the lost lease is worth nothing from then on.
 local ready, running, deadlines = KEYS[1], KEYS[2], KEYS[3]
 local dead, cancelled, meta, wake = KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
-local limit, max_crashes, error, latest_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local limit, max_crashes, error = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local from_ms, to_ms, longest_ms = ARGV[7], ARGV[8], tonumber(ARGV[9])
 -- @include now
 -- @include count
 -- @include record
@@ -28,13 +31,17 @@ local limit, max_crashes, error, latest_ms = tonumber(ARGV[4]), tonumber(ARGV[5]
 -- @include end_attempt
 -- @include wake
 
-if latest_ms > 0 and now_ms > latest_ms then return {} end
 redis.call('ZCARD', ready)
 redis.call('ZCARD', deadlines)
 redis.call('ZCARD', dead)
 redis.call('ZCARD', cancelled)
 redis.call('LLEN', wake)
-local ids = redis.call('ZRANGEBYSCORE', running, '-inf', int(now_ms), 'LIMIT', 0, limit)
+if to_ms == '' then to_ms = int(now_ms) end
+local ids = redis.call('ZRANGEBYSCORE', running, from_ms, to_ms, 'LIMIT', 0, limit)
+local latest_end = int(now_ms + longest_ms)
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', running, '(' .. latest_end, '+inf', 'LIMIT', 0, limit)) do
+  redis.call('ZADD', running, latest_end, id)
+end
 
 local function take_back(id)
   local job = read(id, 'a', 'm', 'n', 'st', 'w', 'u', 'x', 'cx', 'o')

@@ -6,15 +6,26 @@ which only the server can know; everything else follows from the calls.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from queueing import JobNotFound, LeaseLost, NewJob, Policy, State, WrongState
+from queueing import JobNotFound, LeaseLost, Limits, NewJob, Policy, State, WrongState
+from queueing.broker import IDEMPOTENCY_MS
 from queueing.jobs import seconds_to_ms
 
 WAITING = frozenset({State.READY, State.SCHEDULED, State.RETRYING})
 LIVE = WAITING | {State.RUNNING}
+
+#: Where one verb may lead from each state (docs/job-lifecycle.md); a claim promotes what it takes.
+EDGES = {
+    None: {State.SCHEDULED, State.READY},
+    State.SCHEDULED: {State.READY, State.RUNNING, State.CANCELLED, State.EXPIRED},
+    State.READY: {State.RUNNING, State.CANCELLED, State.EXPIRED},
+    State.RUNNING: {State.READY, State.RETRYING, State.SUCCEEDED, State.DEAD, State.CANCELLED, State.EXPIRED},
+    State.RETRYING: {State.READY, State.RUNNING, State.CANCELLED, State.EXPIRED},
+    State.DEAD: {State.READY},
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +34,7 @@ class ModelJob:
 
     id: str
     new: NewJob
+    payload: bytes
     state: State
     created: int
     place: int = 0
@@ -31,6 +43,7 @@ class ModelJob:
     expires: int | None = None
     attempt: int = 0
     allowed: int = 0
+    timeout_ms: int = 0
     attempts_at_requeue: int = 0
     crashes: int = 0
     token: str | None = None
@@ -48,8 +61,22 @@ class ModelJob:
     def order(self) -> tuple[int, int, str]:
         return (self.new.priority, self.place, self.id)
 
+    @property
+    def age(self) -> tuple[int, int, str]:
+        """Sort the job that has waited longest first, whatever its priority."""
+        return (self.place, self.new.priority, self.id)
+
     def is_late(self, now: int) -> bool:
         return self.expires is not None and self.expires <= now
+
+
+@dataclass(slots=True)
+class Made:
+    """What a submission made, and until when that is remembered."""
+
+    fingerprint: str
+    id: str
+    until: int
 
 
 @dataclass
@@ -58,8 +85,9 @@ class Model:
 
     policy: Policy
     jobs: dict[str, ModelJob] = field(default_factory=dict)
+    made: dict[str, Made] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
-    fair_every: int = 0
+    limits: Limits = field(default_factory=lambda: Limits(retention={}))  # retention: what goes before the policy's
     paused: bool = False
     paused_until: int | None = None
     clock: int = 0
@@ -81,26 +109,76 @@ class Model:
 
     # What producers do
 
-    def enqueue(self, now: int, pairs: Iterable[tuple[str, NewJob]]) -> list[tuple[str, str, State]]:
-        """Return (id, outcome, state) for each; a created job has no place until `put` gives it one."""
-        return [self._enqueue(now, job_id, new) for job_id, new in pairs]
+    def submissions(self, now: int) -> dict[str, Made]:
+        """Return what is still remembered of submissions, by their keys."""
+        self.made = {key: made for key, made in self.made.items() if made.until > now}
+        return self.made
 
-    def _enqueue(self, now: int, job_id: str, new: NewJob) -> tuple[str, str, State]:
+    def enqueue(
+        self, now: int, pairs: Iterable[tuple[str, NewJob]], *, atomic: bool = False
+    ) -> list[tuple[str, str, State | None]]:
+        """Return (id, outcome, state) for each; a created job has no place until `put` gives it one.
+
+        What becomes of each is decided before the first is stored, so no job of this call is dropped by it.
+        """
+        before = dict(self.jobs), dict(self.submissions(now)), self.counters.copy()
+        oldest, dropped = deque(sorted(self.in_state(State.READY), key=lambda job: job.age)), list[ModelJob]()
+        replies = [self._enqueue(now, job_id, new, oldest, dropped) for job_id, new in pairs]
+        if atomic and any(outcome in ("full", "mismatch") for _, outcome, _ in replies):
+            self.jobs, self.made, self.counters = before
+            return replies
+        for job in dropped:
+            self._finish(now, job, State.EXPIRED)
+        return replies
+
+    def _enqueue(
+        self, now: int, job_id: str, new: NewJob, oldest: deque[ModelJob], dropped: list[ModelJob]
+    ) -> tuple[str, str, State | None]:
         if job_id in self.jobs:
             return job_id, "exists", self.jobs[job_id].state
+        made = self.made.get(new.submission.key) if new.submission else None
+        if made is not None and new.submission is not None:
+            return self._replay(job_id, made, new.submission.fingerprint)
         holder = self.holder_of(new.unique_key) if new.unique_key is not None else None
         if holder is not None:
+            self._remember(now, new, holder.id)
             return holder.id, "unique", holder.state
+        job = self._new_job(now, job_id, new)
+        if not self._has_room(job, oldest, dropped):
+            return job_id, "full", None
+        self._remember(now, new, job_id)
+        self.jobs[job_id] = job
+        self.counters["submitted"] += 1
+        return job_id, "created", job.state
+
+    def _replay(self, job_id: str, made: Made, fingerprint: str) -> tuple[str, str, State | None]:
+        if made.fingerprint != fingerprint:
+            return job_id, "mismatch", None
+        return made.id, "replayed", self.jobs[made.id].state if made.id in self.jobs else None
+
+    def _remember(self, now: int, new: NewJob, job_id: str) -> None:
+        if new.submission is not None:
+            self.made[new.submission.key] = Made(new.submission.fingerprint, job_id, now + IDEMPOTENCY_MS)
+
+    def _new_job(self, now: int, job_id: str, new: NewJob) -> ModelJob:
         due = max(new.run_at_ms, now + seconds_to_ms(new.delay_seconds or 0))
-        job = ModelJob(id=job_id, new=new, state=State.READY, created=now, allowed=new.max_attempts)
+        job = ModelJob(id=job_id, new=new, payload=new.payload, state=State.READY, created=now)
+        job.allowed, job.holds = new.max_attempts or self.limits.max_attempts, new.unique_key
+        job.timeout_ms = seconds_to_ms(new.timeout_seconds or 0) or self.limits.timeout_ms
         if due > now:
             job.state, job.due, job.first_due = State.SCHEDULED, due, due
         if new.ttl_seconds is not None:
             job.expires = now + seconds_to_ms(new.ttl_seconds)
-        job.holds = new.unique_key
-        self.jobs[job_id] = job
-        self.counters["submitted"] += 1
-        return job_id, "created", job.state
+        return job
+
+    def _has_room(self, job: ModelJob, oldest: deque[ModelJob], dropped: list[ModelJob]) -> bool:
+        depth = len(self.in_state(*WAITING)) - len(dropped)
+        if not self.limits.max_depth or depth < self.limits.max_depth:
+            return True
+        if self.limits.overflow == "reject" or job.state is not State.READY or not oldest:
+            return False
+        dropped.append(oldest.popleft())
+        return True
 
     def put(self, job_id: str, stamp: int) -> None:
         """Give a created job its place: a ready one's is a new stamp of the clock, a scheduled one's its due time."""
@@ -134,21 +212,36 @@ class Model:
 
     # What workers do
 
-    def claim(self, now: int, limit: int, worker: str) -> list[tuple[str, int]]:
-        """Return (id, attempt) of each job taken; `lease` gives each its token."""
-        self.expire(now)
-        self.promote(now)
+    def claim(
+        self, now: int, limit: int, worker: str, nonce: str, *, again: bool = False
+    ) -> tuple[bool, list[tuple[str, int]]]:
+        """Return whether the queue is paused, and (id, attempt) of each job taken; `lease` gives each its token."""
+        self.expire(now, 20)
+        self.promote(now, 200)
+        held = self._held_from(nonce) if again else []
+        if held:
+            for job in held:
+                job.lease_until = now + self.policy.lease_ms
+            return False, [(job.id, job.attempt) for job in held]
         if self.is_paused(now):
-            return []
-        self.paused, self.paused_until = False, None
-        taken: list[tuple[str, int]] = []
+            return True, []
+        self.resume()
+        return False, [(job.id, job.attempt) for job in self._take(now, limit, worker)]
+
+    def _held_from(self, nonce: str) -> list[ModelJob]:
+        """Return the jobs held under tokens of this nonce, the lease that ends last first."""
+        held = [job for job in self.in_state(State.RUNNING) if (job.token or "").endswith("-" + nonce)]
+        return sorted(held, key=lambda job: (job.lease_until or 0, job.id), reverse=True)
+
+    def _take(self, now: int, limit: int, worker: str) -> list[ModelJob]:
+        taken: list[ModelJob] = []
         while len(taken) < limit and (job := self._next(len(taken))):
             if job.is_late(now):
                 self._finish(now, job, State.EXPIRED)
                 continue
             job.state, job.attempt, job.worker, job.started = State.RUNNING, job.attempt + 1, worker, now
             job.lease_until = now + self.policy.lease_ms
-            taken.append((job.id, job.attempt))
+            taken.append(job)
         self.counters["claimed"] += len(taken)
         return taken
 
@@ -162,8 +255,9 @@ class Model:
         ready = self.in_state(State.READY)
         if not ready:
             return None
-        if self.fair_every and (self.counters["claimed"] + taken + 1) % self.fair_every == 0:
-            return min(ready, key=lambda job: (job.place, job.new.priority, job.id))
+        every = self.limits.fair_every
+        if every and (self.counters["claimed"] + taken + 1) % every == 0:
+            return min(ready, key=lambda job: job.age)
         return max(ready, key=lambda job: job.order)
 
     def ack(self, now: int, attempts: Iterable[tuple[str, str, bytes | None]]) -> list[bool]:
@@ -184,11 +278,13 @@ class Model:
             raise LeaseLost(job_id)
         if job.state is not State.RUNNING:
             return job.state
-        self._end_attempt(job, outcome)
+        self._end_attempt(job, "failed" if outcome == "crashed" else outcome)
         self.counters["failed"] += 1
+        job.crashes += outcome == "crashed"
+        is_poison = outcome == "crashed" and job.crashes >= self.policy.max_crashes
         if outcome == "cancelled" or job.cancel_requested:
             self._finish(now, job, State.CANCELLED)
-        elif outcome == "dead" or job.attempt >= job.allowed:
+        elif outcome == "dead" or job.attempt >= job.allowed or is_poison:
             self._finish(now, job, State.DEAD)
         elif job.is_late(now):
             self._finish(now, job, State.EXPIRED)
@@ -223,22 +319,27 @@ class Model:
 
     # What keeps the queue in order
 
-    def promote(self, now: int) -> int:
-        due = [job for job in self.in_state(State.SCHEDULED, State.RETRYING) if job.due is not None]
-        due = [job for job in due if job.due <= now]
+    def promote(self, now: int, limit: int = 200) -> int:
+        due = [job for job in self.in_state(State.SCHEDULED, State.RETRYING) if (job.due or 0) <= now]
+        due = sorted(due, key=lambda job: (job.due or 0, job.id), reverse=True)[:limit]
         for job in due:
             job.state = State.READY
         return len(due)
 
-    def expire(self, now: int) -> int:
+    def expire(self, now: int, limit: int = 100) -> int:
         late = [job for job in self.in_state(*WAITING) if job.is_late(now)]
+        late = sorted(late, key=lambda job: (job.expires or 0, job.id))[:limit]
         for job in late:
             self._finish(now, job, State.EXPIRED)
         return len(late)
 
-    def reap(self, now: int) -> list[tuple[str, State, int]]:
-        lost = [job for job in self.in_state(State.RUNNING) if (job.lease_until or 0) <= now]
-        return [self._take_back(now, job) for job in sorted(lost, key=lambda job: (job.lease_until, job.id))]
+    def reap(self, now: int, first: float, last: float, longest_ms: int) -> list[tuple[str, State, int]]:
+        """Return (id, state, attempt) of each job whose lease ended from `first` to `last`."""
+        running = self.in_state(State.RUNNING)
+        for job in running:
+            job.lease_until = min(job.lease_until or 0, now + longest_ms)
+        lost = [job for job in running if first <= (job.lease_until or 0) <= last]
+        return [self._take_back(now, job) for job in sorted(lost, key=lambda job: (job.lease_until or 0, job.id))]
 
     def _take_back(self, now: int, job: ModelJob) -> tuple[str, State, int]:
         self._end_attempt(job, "lost")
@@ -257,7 +358,7 @@ class Model:
         return sum(self._retain(now, state, limit) for state in self.policy.retention)
 
     def _retain(self, now: int, state: State, limit: int) -> int:
-        kept = self.policy.retention[state]
+        kept = self.limits.retention.get(state, self.policy.retention[state])
         finished = sorted(self.in_state(state), key=lambda job: (job.finished, job.id))
         surplus = min(limit, len(finished) - kept.keep_count)
         if surplus > 0:
@@ -272,12 +373,18 @@ class Model:
     # What people do to queues
 
     def purge(self, state: State) -> int:
-        states = [State.SCHEDULED, State.RETRYING]
-        gone = self.in_state(*states) if state in states else self.in_state(state)
+        gone = self.in_state(state)
         for job in gone:
             del self.jobs[job.id]
         self.counters["purged"] += len(gone)
         return len(gone)
+
+    def delete(self, job_id: str) -> State:
+        job = self._found(job_id)
+        if job.state is State.RUNNING:
+            raise WrongState(job_id, job.state)
+        self.counters["deleted"] += 1
+        return self.jobs.pop(job_id).state
 
     def pause(self, until: int | None) -> None:
         self.paused, self.paused_until = True, until

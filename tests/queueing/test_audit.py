@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from queueing import Broker, JobError, NewJob, State
-from queueing.audit import Fault, audit_queue, check_server
+from queueing.audit import Fault, Finding, audit_queue, check_server, reasons_to_refuse
 from queueing.keys import queue_keys
 
 KEYS = queue_keys("default")
@@ -102,6 +102,21 @@ def test_a_lost_deadline_is_set_again(valkey: Redis) -> None:
     assert valkey.zscore(KEYS.deadlines, job_id) == float(valkey.hget(KEYS.job(job_id), "x") or 0)
 
 
+@pytest.mark.parametrize("damage", [b"\xe1", b"A", b"", b"00", b"/"])
+def test_a_record_under_what_is_no_id_is_never_claimed(valkey: Redis, damage: bytes) -> None:
+    """A worker could neither read such an id nor report how its job ended."""
+    broker = Broker(valkey)
+    job_id = broker.enqueue("default", NewJob.of("echo")).id.encode()
+    odd = job_id[:-1] + damage
+    valkey.rename(KEYS.job_prefix.encode() + job_id, KEYS.job_prefix.encode() + odd)
+
+    found = faults(valkey, repair=True)
+
+    assert found == {job_id.decode(): "no_record", odd.decode(errors="replace"): "damaged"}
+    assert valkey.exists(KEYS.job_prefix.encode() + odd)
+    assert broker.claim("default", "w").jobs == ()
+
+
 @pytest.mark.parametrize("damage", ["no payload", "no order", "unknown state", "another type"])
 def test_a_damaged_record_is_kept_but_can_no_longer_be_claimed(valkey: Redis, damage: str) -> None:
     broker = Broker(valkey)
@@ -158,3 +173,14 @@ def test_a_server_without_a_journal_is_refused_unless_allowed(valkey: Redis) -> 
         switch_journal_on(valkey)
 
     assert (refused["journal"], allowed["journal"]) == ("error", "warning")
+
+
+def test_a_start_up_refuses_wrong_settings_but_not_a_disk_that_is_full_now() -> None:
+    findings = [
+        Finding(level="ok", code="version", text="valkey 9.1"),
+        Finding(level="error", code="eviction", text="the server may drop jobs"),
+        Finding(level="error", code="journal_write", text="is the disk full?"),
+        Finding(level="warning", code="clock", text="off"),
+    ]
+
+    assert reasons_to_refuse(findings) == ["the server may drop jobs"]

@@ -259,3 +259,19 @@ def test_the_connection_of_a_dedicated_broker_may_wait_longer(through_proxy: Red
 
 def test_a_dedicated_broker_keeps_the_policy(broker: Broker) -> None:
     assert broker.dedicated().policy is broker.policy
+
+
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "pooled"])
+def test_a_new_connection_costs_one_round_trip_more_and_no_notifications(
+    valkey: Redis, valkey_server: EmbeddedServer, is_held: bool
+) -> None:
+    client = connect(valkey_server.url)
+    link = HeldLink(client.connection_pool, 1) if is_held else PooledLink(client)
+    valkey.config_resetstat()
+
+    link.execute(("PING",))
+
+    asked = {name.removeprefix("cmdstat_") for name in valkey.info("commandstats")}
+    link.close()
+    client.close()
+    assert asked == {"hello", "ping", "config|resetstat"}

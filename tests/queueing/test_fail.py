@@ -70,6 +70,38 @@ def test_a_job_given_up_is_dead_at_once(broker: Broker, inspector: Inspector) ->
     assert [attempt.outcome for attempt in inspector.job(job.id).attempts] == ["dead"]
 
 
+def test_a_job_that_crashed_is_tried_again_and_counts_it(broker: Broker, inspector: Inspector) -> None:
+    job = claimed_job(broker)
+
+    state = broker.fail(job, ERROR, delay_ms=0, outcome="crashed")
+
+    assert state is State.RETRYING
+    assert [(one.outcome, one.error) for one in inspector.job(job.id).attempts] == [("failed", ERROR)]
+    assert (job.crashes, claim_one(broker).crashes) == (0, 1)
+
+
+def test_a_job_that_crashed_too_often_is_dead_whatever_attempts_are_left(valkey: Redis, inspector: Inspector) -> None:
+    """It does not matter whether a crash was reported or let the lease run out."""
+    broker = Broker(valkey, Policy(max_crashes=2))
+    job = claimed_job(broker, max_attempts=100)
+    let_pass(valkey, QUEUE, MINUTE_MS)
+    broker.reap(QUEUE)
+
+    state = broker.fail(claim_one(broker), ERROR, outcome="crashed")
+
+    assert state is inspector.job(job.id).state is State.DEAD
+    assert inspector.job(job.id).error == ERROR
+
+
+def test_a_crash_reported_twice_counts_once(broker: Broker) -> None:
+    job = claimed_job(broker)
+
+    for _ in range(3):
+        broker.fail(job, ERROR, delay_ms=0, outcome="crashed")
+
+    assert claim_one(broker).crashes == 1
+
+
 def test_a_job_whose_handler_was_cancelled_is_cancelled(broker: Broker) -> None:
     job = claimed_job(broker)
 

@@ -150,3 +150,20 @@ def test_a_job_that_arrives_between_two_pages_shifts_none_of_them(broker: Broker
     rest = inspector.listing(QUEUES, {State.READY}, limit=3, after=page.next)
 
     assert [job.id for job in (*page.jobs, *rest.jobs)] == ids[::-1]
+
+
+def test_jobs_of_one_owner_are_found_among_those_of_others(broker: Broker, inspector: Inspector) -> None:
+    mine = broker.enqueue(QUEUE, NewJob.of("echo", owner="me")).id
+    broker.enqueue(QUEUE, NewJob.of("echo", owner="you"))
+    broker.enqueue(QUEUE, NewJob.of("echo"))
+
+    assert ids_of(inspector, owner="me") == [mine]
+    assert inspector.job(mine).owner == "me"
+
+
+def test_a_unique_key_is_of_its_owner(broker: Broker) -> None:
+    one, two = (broker.enqueue(QUEUE, NewJob.of("echo", owner=owner, unique_key="k")) for owner in ("me", "you"))
+    again = broker.enqueue(QUEUE, NewJob.of("echo", owner="me", unique_key="k"))
+
+    assert (one.outcome, two.outcome, again.outcome) == ("created", "created", "unique")
+    assert again.id == one.id

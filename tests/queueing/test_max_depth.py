@@ -89,3 +89,10 @@ def test_the_figures_show_the_limit(broker: Broker, inspector: Inspector) -> Non
     stats = inspector.stats(QUEUE)
 
     assert (stats.limits.max_depth, stats.limits.overflow) == (7, "drop_oldest")
+
+
+def test_the_position_of_a_new_job_does_not_count_the_one_that_it_dropped(broker: Broker) -> None:
+    broker.configure(QUEUE, max_depth=1, overflow="drop_oldest")
+    broker.enqueue(QUEUE, NewJob.of("echo", priority=9))
+
+    assert broker.enqueue(QUEUE, NewJob.of("echo")).position == 1

@@ -33,15 +33,29 @@ def test_a_purge_of_one_state_leaves_the_others(broker: Broker, valkey: Redis, i
     assert counts == {State.SUCCEEDED, State.CANCELLED, State.RUNNING, State.SCHEDULED}
 
 
-def test_scheduled_and_retrying_jobs_are_purged_together(broker: Broker, valkey: Redis, inspector: Inspector) -> None:
-    job_in(State.RETRYING, broker, valkey)
-    job_in(State.SCHEDULED, broker, valkey)
+@pytest.mark.parametrize(
+    ("purged", "left"), [(State.RETRYING, State.SCHEDULED), (State.SCHEDULED, State.RETRYING)]
+)  # fmt: skip
+def test_scheduled_and_retrying_jobs_are_purged_apart_though_they_share_a_set(
+    purged: State, left: State, broker: Broker, valkey: Redis, inspector: Inspector
+) -> None:
+    for state in (State.RETRYING, State.SCHEDULED, State.RETRYING, State.SCHEDULED):
+        job_in(state, broker, valkey)
 
-    dropped = broker.purge(QUEUE, State.RETRYING)
+    dropped = broker.purge(QUEUE, purged)
 
     counts = inspector.stats(QUEUE).counts
     assert dropped == 2
-    assert (counts[State.RETRYING], counts[State.SCHEDULED]) == (0, 0)
+    assert (counts[purged], counts[left]) == (0, 2)
+
+
+def test_a_purge_with_a_limit_drops_the_oldest(broker: Broker, inspector: Inspector) -> None:
+    ids = [enqueued.id for enqueued in broker.enqueue_many(QUEUE, [NewJob.of("echo")] * 5)]
+
+    dropped = broker.purge(QUEUE, limit=3)
+
+    assert dropped == 3
+    assert [job.id for job in inspector.page(QUEUE, State.READY).jobs] == ids[:2:-1]
 
 
 def test_running_jobs_cannot_be_purged(broker: Broker) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from queueing import Broker, Inspector, LeaseLost, NewJob, Policy, Reaped, State
+from queueing import Broker, Inspector, LeaseLost, NewJob, Policy, Reaped, State, connect
 from queueing.keys import queue_keys
 from tests.queueing.states import QUEUE, claim_one, claimed_job
 from tests.queueing.timetravel import MINUTE_MS, let_pass
@@ -112,3 +112,42 @@ def test_reaped_jobs_wake_idle_workers(broker: Broker, valkey: Redis) -> None:
     broker.reap(QUEUE)
 
     assert valkey.llen(KEYS.wake) == 1
+
+
+def test_only_leases_that_ended_between_two_moments_are_taken_back(broker: Broker, valkey: Redis) -> None:
+    broker.enqueue_many(QUEUE, [NewJob.of("echo")] * 4)
+    early, first, last, late = (job.id for job in broker.claim(QUEUE, "w1", 4).jobs)
+    valkey.zadd(KEYS.running, {early: 99, first: 100, last: 200, late: 201})
+
+    reaped = broker.reap(QUEUE, from_ms=100, to_ms=200.0)
+
+    assert {job.id for job in reaped} == {first, last}
+
+
+def test_a_lease_with_too_much_time_left_is_cut_and_others_are_left_alone(broker: Broker, valkey: Redis) -> None:
+    broker.enqueue_many(QUEUE, [NewJob.of("echo")] * 3)
+    held, long, endless = (job.id for job in broker.claim(QUEUE, "w1", 3).jobs)
+    now_ms = broker.server_time_ms()
+    valkey.zadd(KEYS.running, {held: now_ms + 20_000, long: now_ms + 60_000, endless: float("inf")})
+
+    assert broker.reap(QUEUE, longest_ms=30_000) == []
+
+    left = {job_id.decode(): ends - now_ms for job_id, ends in valkey.zrange(KEYS.running, 0, -1, withscores=True)}
+    assert left[held] == 20_000
+    assert 30_000 <= left[long] == left[endless] < 40_000
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_the_ends_of_leases_are_told_in_their_order(valkey: Redis, protocol: int) -> None:
+    client = connect(f"unix://{valkey.connection_pool.connection_kwargs['path']}?protocol={protocol}")
+    broker = Broker(client)
+    broker.enqueue_many(QUEUE, [NewJob.of("echo")] * 3)
+    jobs = broker.claim(QUEUE, "w1", 3).jobs
+    valkey.zadd(KEYS.running, {job.id: score for job, score in zip(jobs, (7, 5.5, 8), strict=True)})
+
+    for one in (broker, broker.dedicated()):
+        assert one.lease_ends(QUEUE, 8) == [5.5, 7.0]
+        assert one.lease_ends(QUEUE, 9, limit=1) == [5.5]
+        assert one.lease_ends(QUEUE, 5) == []
+        one.close()
+    client.close()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from redis import Redis
+
+from queueing.jobs import TICKS_PER_MS
 
 MINUTE_MS = 60_000
 
@@ -41,6 +45,9 @@ for at = 1, #workers, 2 do
   local seen, rest = string.match(workers[at + 1], '^(%d+)(.*)$')
   redis.call('HSET', root .. 'workers', workers[at], int(seen - ms) .. rest)
 end
+for _, key in ipairs(redis.call('KEYS', root .. 'idempotency:*')) do
+  redis.call('PEXPIRE', key, int(redis.call('PTTL', key) - ms))
+end
 local minutes = redis.call('KEYS', root .. 'minute:*')
 table.sort(minutes, function(a, b) return #a < #b or (#a == #b and a < b) end)
 for _, key in ipairs(minutes) do
@@ -54,3 +61,30 @@ def let_pass(client: Redis, queue: str, ms: int) -> None:
     """Make the queue's stored instants and places lie `ms` (whole minutes) further back, all in one step."""
     assert ms % MINUTE_MS == 0
     client.eval(_MOVE_BACK, 0, f"jobs:{{{queue}}}:", ms)
+
+
+class Clock:
+    """The time as a model of a queue knows it: the machine's, plus what was made to pass."""
+
+    def __init__(self, client: Redis, queue: str) -> None:
+        self._client = client
+        self._queue = queue
+        self.passed_ms = 0
+
+    @staticmethod
+    def server_ms() -> int:
+        """Return what the server's clock says, ms since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def now(self) -> int:
+        """Return ms since 1970."""
+        return self.server_ms() + self.passed_ms
+
+    def let_pass(self, ms: int) -> None:
+        """Let time pass, whole minutes, for the model as well as for the queue."""
+        let_pass(self._client, self._queue, ms)
+        self.passed_ms += ms
+
+    def ticks(self, stored: int) -> int:
+        """Return ticks that the server has stored as they are on this clock."""
+        return stored + self.passed_ms * TICKS_PER_MS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,20 @@ def database_allowed(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """
     with django_db_blocker.unblock():
         yield
+
+
+@pytest.fixture
+def in_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let cells know the handlers of `tests.worker.suspects`."""
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.worker.suspects.settings")
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """Give a pipe by name: a handler writes to it once it runs, and who reads from it waits for that."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
 
 
 @pytest.fixture

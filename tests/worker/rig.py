@@ -13,6 +13,7 @@ from redis import Redis
 
 from queueing import Claimed, Policy
 from queueing.codec import checksum
+from queueing.keys import queue_keys
 from queueing.scripts import LUA_FOLDER, script
 from tests.faults import Faults, FaultyBroker
 from worker.consumer import Consumer
@@ -132,6 +133,12 @@ class Rig:
         self.keeper._broker.close()
         self.waker._broker.close()
         self.broker.close()
+
+
+def suspected(client: Redis, job_id: str) -> str:
+    """Let a job look as if it had crashed once, and return its id."""
+    client.hset(queue_keys("default").job(job_id), "n", 1)
+    return job_id
 
 
 def claimed(value: bytes = b"null", *, kind: str = "echo", token: str = "17-abcd", **changes: Any) -> Claimed:

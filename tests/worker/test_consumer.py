@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -12,9 +13,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import BusyLoadingError, ResponseError
 
-from queueing import Broker, Inspector, NewJob, QueueingError, State
+from queueing import Backoff, Broker, Inspector, NewJob, Policy, QueueingError, State
 from tests.faults import Fault
-from tests.worker.rig import WAIT_SECONDS, Gate, Rig
+from tests.worker.rig import WAIT_SECONDS, Gate, Rig, suspected
 from worker.context import JobContext
 from worker.errors import GiveUp, RetryLater
 
@@ -572,3 +573,42 @@ def test_a_worker_without_a_free_slot_does_not_listen_for_hints(make_rig: MakeRi
     rig.consumer.wait(0)
 
     assert not rig.waker._armed
+
+
+# Suspects
+
+
+def test_a_suspect_that_crashes_is_reported_at_once_and_dead_after_its_third_crash(
+    in_cells: None, make_rig: MakeRig, broker: Broker, inspector: Inspector, valkey: Redis
+) -> None:
+    rig = make_rig(policy=Policy(backoff=Backoff(base_ms=0, max_ms=0)))
+    job_id = suspected(valkey, broker.enqueue("default", NewJob.of("suspect.exit", 7)).id)
+
+    rig.work()
+
+    job = inspector.job(job_id)
+    assert (job.state, [attempt.outcome for attempt in job.attempts]) == (State.DEAD, ["failed", "failed"])
+    assert (job.error.type, job.error.message) == ("Crashed", "exit code 7")
+
+
+def test_a_suspect_that_does_no_harm_succeeds(
+    in_cells: None, make_rig: MakeRig, broker: Broker, inspector: Inspector, valkey: Redis
+) -> None:
+    rig = make_rig()
+    job_id = suspected(valkey, broker.enqueue("default", NewJob.of("suspect.echo", "ü")).id)
+
+    rig.work()
+
+    job = inspector.job(job_id)
+    assert (job.state, json.loads(job.result)["payload"]) == (State.SUCCEEDED, "ü")
+
+
+def test_suspects_cost_no_round_trip(make_rig: MakeRig, in_cells: None, broker: Broker, valkey: Redis) -> None:
+    rig = make_rig()
+    suspected(valkey, broker.enqueue("default", NewJob.of("suspect.echo")).id)
+    rig.consumer.run_once()
+    rig.await_outcome()
+
+    rig.consumer.run_once()
+
+    assert rig.faults.trips == [["claim"], ["ack", "claim"]]

@@ -80,6 +80,21 @@ def test_an_attempt_is_interrupted_once() -> None:
     assert handler.struck_by is JobCancelled
 
 
+def test_an_attempt_in_another_process_is_interrupted_by_the_way_that_leads_there_once() -> None:
+    lease, struck = lease_of(claimed()), []
+
+    def strike(error: type[AttemptInterrupted]) -> bool:
+        struck.append(error)
+        return True
+
+    lease.enter(strike)
+
+    assert [lease.interrupt(JobCancelled), lease.interrupt(LeaseLost)] == [True, False]
+    assert struck == [JobCancelled]
+    lease.leave()
+    assert not lease.is_running
+
+
 def test_no_interrupt_ever_leaves_an_attempt_however_they_meet() -> None:
     """Two thousand short attempts under fire: each ends with an outcome, and the thread between them is left alone."""
     current: list[Lease] = [lease_of(claimed(kind="short"))]
@@ -163,6 +178,16 @@ def test_the_time_limit_counts_from_the_start_of_the_attempt() -> None:
 
     assert before + 1.5 <= lease.timeout_at <= after + 1.5
     assert lease_of(claimed()).timeout_at >= after + MAX_RUNTIME_SECONDS
+
+
+def test_the_time_limit_counts_anew_when_the_handler_begins() -> None:
+    """A process for it may have to be made first."""
+    lease = lease_of(claimed(timeout_ms=1_500))
+    created = lease.timeout_at
+
+    lease.enter(lambda error: True)
+
+    assert created < lease.timeout_at <= time.monotonic() + 1.5
 
 
 def test_an_attempt_is_stuck_when_it_goes_on_long_after_its_time_limit() -> None:

@@ -17,6 +17,7 @@ from worker import maintenance as module
 from worker.maintenance import Maintenance
 
 QUEUES = ["default", "other"]
+BRIEF = Policy(lease_ms=1)
 
 
 @pytest.fixture
@@ -46,6 +47,12 @@ def tick_until(maintenance: Maintenance, wanted: int) -> int:
     return moved
 
 
+def wait_for_a_later_millisecond(broker: Broker) -> None:
+    began_ms = broker.server_time_ms()
+    while broker.server_time_ms() <= began_ms + 1:
+        pass
+
+
 def test_a_tick_with_nothing_to_do_moves_nothing(make: Callable[..., Maintenance]) -> None:
     assert make().run_once() == 0
 
@@ -53,25 +60,81 @@ def test_a_tick_with_nothing_to_do_moves_nothing(make: Callable[..., Maintenance
 def test_a_job_whose_lease_ran_out_is_ready_again_in_every_queue(
     make: Callable[..., Maintenance], valkey: Redis, inspector: Inspector
 ) -> None:
-    broker = Broker(valkey, Policy(lease_ms=1))
+    broker = Broker(valkey, BRIEF)
     for queue in QUEUES:
         broker.enqueue(queue, NewJob.of("echo"))
         broker.claim(queue, "gone")
 
-    assert tick_until(make(), 2) == 2
+    assert tick_until(make(BRIEF), 2) == 2
     assert [inspector.stats(queue).counts[State.READY] for queue in QUEUES] == [1, 1]
 
 
 def test_more_leases_than_one_batch_are_reaped_in_one_tick(
     make: Callable[..., Maintenance], valkey: Redis, inspector: Inspector
 ) -> None:
-    broker = Broker(valkey, Policy(lease_ms=1))
+    broker = Broker(valkey, BRIEF)
     broker.enqueue_many("default", [NewJob.of("echo")] * 250)
     for _ in range(5):
         broker.claim("default", "gone", limit=50)
 
-    assert tick_until(make(), 250) == 250
+    assert tick_until(make(BRIEF), 250) == 250
     assert inspector.stats("default").counts[State.READY] == 250
+
+
+def test_a_lease_that_seems_to_have_run_out_at_the_first_look_is_left_alone(
+    make: Callable[..., Maintenance], valkey: Redis, inspector: Inspector
+) -> None:
+    """The server's clock may just have jumped, and the worker may live."""
+    broker = Broker(valkey, BRIEF)
+    broker.enqueue("default", NewJob.of("echo"))
+    broker.claim("default", "perhaps gone")
+    wait_for_a_later_millisecond(broker)
+    maintenance = make()
+
+    assert [maintenance.run_once(), maintenance.run_once()] == [0, 0]
+    assert maintenance.is_owed
+    assert inspector.stats("default").counts[State.RUNNING] == 1
+
+
+def test_a_live_lease_that_the_servers_clock_jumps_past_is_left_alone(
+    make: Callable[..., Maintenance], broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.enqueue("default", NewJob.of("echo"))
+    broker.claim("default", "alive")
+    maintenance = make()
+    maintenance.run_once()
+    monkeypatch.setattr(maintenance._broker, "server_time_ms", lambda: broker.server_time_ms() + 60_000)
+
+    assert [maintenance.run_once(), maintenance.run_once()] == [0, 0]
+    assert maintenance.is_owed
+    assert inspector.stats("default").counts[State.RUNNING] == 1
+
+
+def test_when_the_servers_clock_was_put_back_leases_end_as_soon_as_others(
+    make: Callable[..., Maintenance], broker: Broker, valkey: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Broker(valkey, Policy(lease_ms=90_000))
+    before.enqueue("default", NewJob.of("echo"))
+    before.claim("default", "gone")
+    maintenance = make()
+    monkeypatch.setattr(maintenance._broker, "server_time_ms", lambda: broker.server_time_ms() + 60_000)
+    maintenance.run_once()
+    monkeypatch.undo()
+
+    maintenance.run_once()
+
+    (ends_ms,) = broker.lease_ends("default", float("inf"))
+    assert ends_ms - broker.server_time_ms() <= broker.policy.lease_ms
+
+
+def test_nothing_is_owed_while_every_lease_holds(make: Callable[..., Maintenance], broker: Broker) -> None:
+    broker.enqueue("default", NewJob.of("echo"))
+    broker.claim("default", "alive")
+    maintenance = make()
+
+    maintenance.run_once()
+
+    assert not maintenance.is_owed
 
 
 def test_a_due_job_is_promoted_though_nobody_claims(

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from redis import Redis
 
 from queueing import Broker, Inspector, NewJob, Policy, State
 from tests.faults import Fault, Faults, FaultyBroker
-from tests.worker.rig import WAIT_SECONDS, Gate, echo
+from tests.worker.rig import WAIT_SECONDS, Gate, echo, suspected
 from worker import runner
 from worker.context import JobContext
 from worker.runner import EXIT_UNAVAILABLE, Mode, Worker, WorkerOptions, new_worker_name
@@ -107,6 +108,20 @@ def test_a_drain_of_empty_queues_ends_at_once(run: Callable[..., int]) -> None:
 
     assert run(mode=Mode.DRAIN) == 0
     assert time.monotonic() - began < 0.9
+
+
+def test_a_drain_waits_for_a_lease_that_seems_to_have_run_out_and_runs_its_job(
+    run: Callable[..., int], valkey: Redis, inspector: Inspector
+) -> None:
+    """Else what a killed drain held would lie there for good when no other worker lives long enough."""
+    broker = Broker(valkey, Policy(lease_ms=300))
+    broker.enqueue("default", ECHO)
+    broker.claim("default", "gone")
+    while not broker.lease_ends("default", broker.server_time_ms()):
+        pass
+
+    assert run(mode=Mode.DRAIN, broker=broker) == 0
+    assert counts(inspector) == {"succeeded": 1}
 
 
 def test_a_drain_that_cannot_reach_the_database_ends_with_69(
@@ -361,6 +376,121 @@ def test_a_running_worker_keeps_the_leases_of_long_jobs(
     assert worker.join() == 0
     job = inspector.job(job_id)
     assert (job.state, job.attempt) == (State.SUCCEEDED, 1)
+
+
+# Suspects
+
+
+def test_a_stop_lets_a_suspect_finish(
+    in_cells: None,
+    fifo: Path,
+    run: Callable[..., int],
+    broker: Broker,
+    valkey: Redis,
+    inspector: Inspector,
+    stop: StopRequest,
+) -> None:
+    job_id = suspected(valkey, broker.enqueue("default", NewJob.of("suspect.gate", str(fifo))).id)
+    worker = Running(run)
+    fifo.read_text()
+
+    stop.request()
+    fifo.write_text("go on")
+
+    assert worker.join() == 0
+    assert inspector.job(job_id).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("kind", ["suspect.work", "suspect.stuck"])
+def test_a_suspect_that_outlasts_the_grace_is_given_back_uncounted_and_its_process_ended(
+    in_cells: None,
+    fifo: Path,
+    run: Callable[..., int],
+    broker: Broker,
+    valkey: Redis,
+    inspector: Inspector,
+    stop: StopRequest,
+    kind: str,
+) -> None:
+    job_id = suspected(valkey, broker.enqueue("default", NewJob.of(kind, str(fifo))).id)
+    worker = Running(run, grace_seconds=0.1)
+    with fifo.open() as held_open_by_the_process:
+        held_open_by_the_process.readline()
+        stop.request()
+
+        assert worker.join() == 0
+        assert held_open_by_the_process.read() == ""
+    assert (inspector.job(job_id).state, inspector.job(job_id).attempt) == (State.READY, 0)
+
+
+def test_a_second_request_ends_a_suspect_at_once(
+    in_cells: None,
+    fifo: Path,
+    run: Callable[..., int],
+    broker: Broker,
+    valkey: Redis,
+    inspector: Inspector,
+    stop: StopRequest,
+) -> None:
+    job_id = suspected(valkey, broker.enqueue("default", NewJob.of("suspect.stuck", str(fifo))).id)
+    worker = Running(run, grace_seconds=60)
+    with fifo.open() as held_open_by_the_process:
+        held_open_by_the_process.readline()
+        stop.signal_number = signal.SIGTERM
+        stop.request()
+        stop.request()
+
+        assert worker.join() == 143
+        assert held_open_by_the_process.read() == ""
+    assert (inspector.job(job_id).state, inspector.job(job_id).attempt) == (State.READY, 0)
+
+
+def test_a_suspect_that_does_not_end_after_its_time_is_killed_and_the_worker_goes_on(
+    in_cells: None,
+    fifo: Path,
+    run: Callable[..., int],
+    broker: Broker,
+    valkey: Redis,
+    inspector: Inspector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.isolation.YIELD_SECONDS", 0.05)
+    other = broker.enqueue("default", ECHO).id
+    new = NewJob.of("suspect.stuck", str(fifo), timeout_seconds=0.05, max_attempts=2)
+    job_id = suspected(valkey, broker.enqueue("default", new).id)
+    worker = Running(run, max_jobs=2)
+
+    fifo.read_text()
+
+    assert worker.join() == 0
+    assert inspector.job(job_id).error.type == "AttemptTimeout"
+    assert inspector.job(other).state is State.SUCCEEDED
+
+
+def test_a_suspect_may_take_longer_than_its_lease_and_is_told_of_a_cancel(
+    in_cells: None, fifo: Path, run: Callable[..., int], valkey: Redis, inspector: Inspector
+) -> None:
+    broker = Broker(valkey, Policy(lease_ms=1_500))
+    job_id = suspected(valkey, broker.enqueue("default", NewJob.of("suspect.wait", str(fifo))).id)
+    worker = Running(run, broker=broker, max_jobs=1)
+    fifo.read_text()
+
+    threading.Timer(2.0, broker.cancel, [job_id]).start()
+
+    assert worker.join() == 0
+    job = inspector.job(job_id)
+    assert (job.state, [attempt.outcome for attempt in job.attempts]) == (State.CANCELLED, ["cancelled"])
+
+
+def test_a_careful_worker_runs_its_first_jobs_apart(
+    in_cells: None, run: Callable[..., int], broker: Broker, inspector: Inspector
+) -> None:
+    """It takes the place of one that died, and what that one held is not back yet."""
+    job_id = broker.enqueue("default", NewJob.of("suspect.pid")).id
+
+    assert run(mode=Mode.DRAIN, is_careful=True) == 0
+
+    assert int(inspector.job(job_id).result) != os.getpid()
 
 
 def test_a_worker_name_tells_host_and_process_and_is_never_used_twice() -> None:

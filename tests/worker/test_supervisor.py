@@ -14,8 +14,17 @@ import pytest
 
 from tests.worker.rig import WAIT_SECONDS
 from worker import supervisor as module
+from worker.runner import EXIT_UNAVAILABLE
 from worker.signals import StopRequest
-from worker.supervisor import EXIT_CONFIGURATION, PARENT_VARIABLE, Supervisor, child_command, parent_is_alive
+from worker.supervisor import (
+    EXIT_CONFIGURATION,
+    PARENT_VARIABLE,
+    Supervisor,
+    child_command,
+    is_child,
+    parent_is_alive,
+)
+from worker.watchdog import EXIT_STUCK
 
 # A child that appends what happens to it to a file, ends in order at the first TERM and at once at the second.
 CHILD = """
@@ -29,7 +38,7 @@ def note(number, frame):
 terms = []
 signal.signal(signal.SIGTERM, note)
 signal.signal(signal.SIGINT, note)
-log.write(f"{os.getpid()} started {os.environ['RUNWORKER_PARENT']}\\n")
+log.write(f"{os.getpid()} started {os.environ['RUNWORKER_PARENT']} {os.environ['RUNWORKER_CRASHED']}\\n")
 if sys.argv[2].isdigit(): os._exit(int(sys.argv[2]))
 while True: signal.pause()
 """
@@ -104,6 +113,20 @@ def test_a_child_that_dies_is_replaced(make: Callable[..., Family], monkeypatch:
     assert family.exit_codes == [None, None]
 
 
+@pytest.mark.parametrize(("code", "crashed"), [(1, "1"), (70, "0")], ids=["died", "was stuck"])
+def test_a_child_knows_whether_it_takes_the_place_of_one_that_died(
+    make: Callable[..., Family], monkeypatch: pytest.MonkeyPatch, code: int, crashed: str
+) -> None:
+    """It is careful then: what that one held may be poison."""
+    monkeypatch.setattr(module, "FIRST_RESTART_SECONDS", 0.01)
+    family = make(str(code), count=1)
+
+    family.step_until(lambda: len(family.events("started")) == 2)
+
+    flags = [line.split()[-1] for line in family.log.read_text().splitlines() if " started " in line]
+    assert flags == ["0", crashed]
+
+
 def test_the_wait_before_a_replacement_doubles_up_to_half_a_minute(make: Callable[..., Family]) -> None:
     family = make(count=1)
     (child,) = family.supervisor._children
@@ -126,6 +149,24 @@ def test_a_child_that_lived_long_is_replaced_soon(make: Callable[..., Family]) -
     family.supervisor._decide(child, 1)
 
     assert child.start_at - time.monotonic() < 1.5
+
+
+def test_a_child_that_was_stuck_is_replaced_soon_each_time(make: Callable[..., Family]) -> None:
+    family = make(count=1)
+    (child,) = family.supervisor._children
+    child.restarts = 7
+    child.started_at = time.monotonic()
+
+    for _ in range(3):
+        family.supervisor._decide(child, EXIT_STUCK)
+        assert child.start_at - time.monotonic() < 1
+
+
+def test_a_drain_that_could_not_reach_the_database_is_not_replaced(make: Callable[..., Family]) -> None:
+    family = make(str(EXIT_UNAVAILABLE), count=2)
+
+    assert family.supervisor.run() == EXIT_UNAVAILABLE == 69
+    assert len(family.events("started")) == 2
 
 
 def test_a_child_that_is_done_is_not_replaced(make: Callable[..., Family]) -> None:
@@ -218,6 +259,7 @@ def test_a_process_without_supervisor_is_not_left_alone(monkeypatch: pytest.Monk
     monkeypatch.delenv(PARENT_VARIABLE, raising=False)
 
     assert parent_is_alive()
+    assert not is_child()
 
 
 @pytest.mark.parametrize(("parent", "alive"), [(os.getpid(), True), (1, False)], ids=["its own", "another"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from worker.watchdog import EXIT_STUCK, Watchdog
+from worker.watchdog import EXIT_BROKEN, EXIT_STUCK, Watchdog
 
 
 def test_it_ends_the_process_when_no_claim_went_through_for_too_long() -> None:
@@ -46,4 +46,29 @@ def test_a_stopped_watchdog_does_not_bite() -> None:
     watchdog.start()
     watchdog._thread.join(10)
 
+    assert codes == []
+
+
+def test_it_ends_the_process_when_a_thread_that_it_watches_has_died() -> None:
+    codes: list[int] = []
+    bitten = threading.Event()
+    watchdog = Watchdog(bite=lambda code: (codes.append(code), bitten.set()))
+    keeper = threading.Thread(target=lambda: None, name="lease-keeper")
+    keeper.start()
+    keeper.join()
+
+    watchdog.start([keeper])
+
+    assert bitten.wait(10)
+    assert codes == [EXIT_BROKEN]
+
+
+def test_threads_that_end_when_it_was_stopped_end_in_order() -> None:
+    codes: list[int] = []
+    watchdog = Watchdog(limit_seconds=30, bite=codes.append)
+    keeper = threading.Thread(target=lambda: None)
+    watchdog.start([keeper])
+    watchdog.stop()
+
+    assert not watchdog.run_once(time.monotonic())
     assert codes == []

@@ -1,7 +1,8 @@
 -- Delete finished jobs past their retention, the oldest first, at most `limit`; returns how many. What the queue itself
--- says of a state goes before `keep_ms` and `keep_count`.
+-- says of a state goes before `keep_ms` and `keep_count`; where that is damaged it says nothing, for jobs have been
+-- finished by now.
 local function retain(state, finished, keep_ms, keep_count, limit)
-  local own = redis.call('HMGET', meta, 'keep_' .. state .. '_ms', 'keep_' .. state .. '_count')
+  local own = redis.pcall('HMGET', meta, 'keep_' .. state .. '_ms', 'keep_' .. state .. '_count')
   keep_ms, keep_count = tonumber(whole(own[1])) or keep_ms, tonumber(whole(own[2])) or keep_count
   local surplus = math.min(limit, redis.call('ZCARD', finished) - keep_count)
   local ids = {}

@@ -11,9 +11,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from queueing import QUEUE_PATTERN, StoreUnavailable
-from queueing.audit import check_server
+from queueing.audit import check_server, reasons_to_refuse
 from queueing.conf import get_broker, get_client, known_queues
-from worker import signals, supervisor
+from worker import memory, signals, supervisor
 from worker.registry import DuplicateHandler, HandlerRegistry, load_handlers
 from worker.runner import Mode, Worker, WorkerOptions
 from worker.supervisor import EXIT_CONFIGURATION
@@ -84,11 +84,19 @@ class Command(BaseCommand):
             metavar="S",
             help="time to finish after TERM or INT; default 30",
         )
+        parser.add_argument(
+            "--memory-limit-mb",
+            type=int,
+            metavar="N",
+            help="of a process (Linux): a handler beyond it gets MemoryError; 0 for none; default MEMORY_LIMIT_MB",
+        )
 
     def handle(self, **options: Any) -> None:
         """Run the worker and exit with its code."""
         queues = self._queues(options["queues"])
-        self._refuse_unfit_server()
+        options["memory_limit_mb"] = self._memory_limit_mb(options["memory_limit_mb"], options["concurrency"])
+        if not supervisor.is_child():  # a child may be started again while the server is a replica for a moment
+            self._refuse_unfit_server()
         stop = signals.StopRequest()
         signals.install(stop)
         if options["processes"] > 1:
@@ -98,6 +106,8 @@ class Command(BaseCommand):
         sys.exit(code)
 
     def _work(self, queues: list[str], options: dict[str, Any], stop: signals.StopRequest) -> int:
+        if options["memory_limit_mb"]:
+            memory.limit_memory(options["memory_limit_mb"])
         mode = Mode.DRAIN if options["drain"] else Mode.INTERVAL if options["interval"] else Mode.CONTINUOUS
         worker = Worker(
             get_broker(),
@@ -110,6 +120,7 @@ class Command(BaseCommand):
                 max_jobs=options["max_jobs"],
                 max_seconds=options["max_seconds"],
                 grace_seconds=max(0.0, options["grace_seconds"]),
+                is_careful=supervisor.follows_a_crash(),
             ),
             stop,
             still_wanted=supervisor.parent_is_alive,
@@ -122,15 +133,24 @@ class Command(BaseCommand):
         except DuplicateHandler as error:
             raise CommandError(str(error), returncode=EXIT_CONFIGURATION) from None
 
+    def _memory_limit_mb(self, given: int | None, concurrency: int) -> int:
+        """Return the limit of the arguments or else the settings; one that a worker cannot live with is refused."""
+        limit = settings.MEMORY_LIMIT_MB if given is None else given
+        least = memory.least_limit_mb(concurrency)
+        if limit and limit < least:
+            named, code = ("--memory-limit-mb", 2) if given is not None else ("MEMORY_LIMIT_MB", EXIT_CONFIGURATION)
+            text = f"{named}: {limit} is too little, {concurrency} slots need at least {least}; 0 is for no limit"
+            raise CommandError(text, returncode=code)
+        return int(limit)
+
     def _refuse_unfit_server(self) -> None:
         """Exit with 78 when the database server would lose jobs; one that cannot be reached yet is waited for."""
         try:
             findings = check_server(get_client(), volatile_allowed=settings.ALLOW_VOLATILE)
         except StoreUnavailable:
             return
-        errors = [finding.text for finding in findings if finding.level == "error"]
-        if errors:
-            raise CommandError("; ".join(errors), returncode=EXIT_CONFIGURATION)
+        if unfit := reasons_to_refuse(findings):
+            raise CommandError("; ".join(unfit), returncode=EXIT_CONFIGURATION)
 
     def _known_queues(self) -> list[str]:
         known = known_queues()
@@ -154,6 +174,7 @@ class Command(BaseCommand):
     def _child_command(self, options: dict[str, Any]) -> list[str]:
         arguments = ["runworker", "--concurrency", str(options["concurrency"])]
         arguments += ["--grace-seconds", str(options["grace_seconds"])]
+        arguments += ["--memory-limit-mb", str(options["memory_limit_mb"])]
         for name in ("queues", "interval", "max_jobs", "max_seconds"):
             if options[name] is not None:
                 arguments += [f"--{name.replace('_', '-')}", str(options[name])]

@@ -1,0 +1,258 @@
+"""Suspects, apart: attempts in processes that can die of them without harm to the worker or to other jobs.
+
+A job that was running when its process died is a suspect: it, or one that ran beside it, killed that process. It runs
+in a *cell* (worker.cell), which a fork server (worker.forkserver) makes; neither exists before the first suspect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import cast
+
+from queueing import JobError, QueueingError
+from worker.cell import READY, Extend, Extended, Interrupt, Order, Progress
+from worker.errors import AttemptInterrupted, LeaseLost
+from worker.leases import Lease
+from worker.outcomes import Outcome, Verdict, outcome_of, verdict_on
+
+START_SECONDS = 30.0  # for a fork server to load the handlers on a busy machine
+YIELD_SECONDS = 5.0  # in which an interrupted handler must have ended; a worker waits longer before it ends itself
+END_SECONDS = 1.0  # in which a process that is to end does so by itself
+TICK_SECONDS = 0.5
+BOOT = "import sys; sys.path[:] = sys.argv[3:]; from worker.forkserver import main; main(*map(int, sys.argv[1:3]))"
+
+Extension = Callable[[Lease], None]
+
+
+class CellUnavailable(Exception):
+    """No cell could be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """What leads to a cell: the two connections, and a socket whose other end the fork server has."""
+
+    line: Connection
+    side: Connection
+    life: socket.socket
+
+    def end(self) -> int | None:
+        """Hang up, and return the exit code of the process, which is killed unless it ends; None if nobody knows it."""
+        self.line.close()
+        self.side.close()
+        with self.life, contextlib.suppress(OSError):
+            if not wait([self.life], END_SECONDS):
+                self.life.shutdown(socket.SHUT_WR)
+            self.life.settimeout(END_SECONDS)
+            answer = self.life.recv(20)
+            return int(answer) if answer else None
+        return None
+
+    def close(self) -> None:
+        """Hang up."""
+        self.line.close()
+        self.side.close()
+        self.life.close()
+
+
+class Isolation:
+    """The fork server of one worker: started for the first cell, ended when no slot needs a cell any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._users: set[Cell] = set()
+        self.is_closed = False
+
+    def fork(self, user: Cell) -> Wires:
+        """Make a cell, and return what leads to it."""
+        (line, its_line), (side, its_side), (life, its_life) = Pipe(), Pipe(), socket.socketpair()
+        wires = Wires(line, side, life)
+        try:
+            with self._lock, its_line, its_side, its_life:
+                self._send([its_line.fileno(), its_side.fileno(), its_life.fileno()])
+                self._users.add(user)
+        except OSError as error:
+            wires.close()
+            raise CellUnavailable(f"no process could be made: {error}") from error
+        return wires
+
+    def _send(self, fds: list[int]) -> None:
+        if self.is_closed:
+            raise BrokenPipeError("the worker stops")
+        if self._control is not None:
+            with contextlib.suppress(OSError):  # it was killed: another takes its place
+                socket.send_fds(self._control, [b"+"], fds)
+                return
+        self._stop()
+        socket.send_fds(self._start(), [b"+"], fds)
+
+    def _start(self) -> socket.socket:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            arguments = [str(theirs.fileno()), str(os.getpid()), *sys.path]
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-c", BOOT, *arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                process_group=0,  # Ctrl-C is for the worker
+            )
+        return self._control
+
+    def leave(self, user: Cell) -> None:
+        """Note that a slot needs its cell no more."""
+        with self._lock:
+            self._users.discard(user)
+            if not self._users:
+                self._stop()
+
+    def close(self) -> None:
+        """End every cell and the fork server, for good."""
+        with self._lock:
+            self.is_closed = True
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            try:
+                self._process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = self._control = None
+
+
+class Cell:
+    """The process of one slot, made when it is first needed and anew when it died; used by one thread."""
+
+    def __init__(self, isolation: Isolation) -> None:
+        self._isolation = isolation
+        self._wires: Wires | None = None
+        self._lock = threading.Lock()  # an interrupt comes from another thread
+        self._struck: type[AttemptInterrupted] | None = None
+        self._kill_at = math.inf
+        self.is_kept = False
+
+    def run(self, lease: Lease, extend: Extension) -> Outcome:
+        """Run the attempt of `lease` and return how it ended; raises CellUnavailable when it could not begin."""
+        wires = self._open()
+        started = time.monotonic()
+        self._struck, self._kill_at = None, math.inf
+        lease.enter(functools.partial(self._strike, lease.job.lease_token))
+        with contextlib.suppress(OSError):  # it is dead, which its life will tell
+            wires.line.send(Order(lease.job, lease.lease_seconds, lease.renewed_at))
+        verdict = None
+        while verdict is None:
+            verdict = self._attend(wires, lease, extend)
+        lease.leave()
+        return outcome_of(lease, started, verdict)
+
+    def close(self) -> None:
+        """End the process; another is made when it is needed again."""
+        self._end()
+        if self.is_kept:
+            self.is_kept = False
+            self._isolation.leave(self)
+
+    def _open(self) -> Wires:
+        if self._wires is not None and wait([self._wires.life], 0):
+            self._end()  # it died while it had nothing to do
+        if self._wires is None:
+            self._wires = self._isolation.fork(self)
+            self.is_kept = True
+            self._await_start(self._wires)
+        return self._wires
+
+    def _await_start(self, wires: Wires) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            if wires.line in wait([wires.line, wires.life], START_SECONDS) and wires.line.recv() == READY:
+                return
+        self._kill()
+        raise CellUnavailable("the process that was to run it did not start")
+
+    def _attend(self, wires: Wires, lease: Lease, extend: Extension) -> Verdict | None:
+        """Wait for what the cell says, or for its end; returns the verdict once there is one."""
+        if time.monotonic() > self._kill_at:
+            return self._verdict_on_death(self._kill())
+        ready = wait([wires.line, wires.side, wires.life], TICK_SECONDS)
+        with contextlib.suppress(EOFError, OSError):  # it is dead, which its life will tell
+            if wires.side in ready:
+                self._heed(wires.side.recv(), lease, extend)
+                return None
+            if wires.line in ready:
+                return cast("Verdict", wires.line.recv())
+        return self._verdict_on_death(self._end()) if ready else None
+
+    def _heed(self, message: object, lease: Lease, extend: Extension) -> None:
+        match message:
+            case Progress(lease_token, fraction, note) if lease_token == lease.job.lease_token:
+                lease.set_progress(fraction, note)
+            case Extend(lease_token) if lease_token == lease.job.lease_token:
+                self._tell(Extended(lease_token, _error_of(extend, lease)))
+
+    def _verdict_on_death(self, exit_code: int | None) -> Verdict:
+        if self._struck is not None:
+            return verdict_on(self._struck("It did not end when it was interrupted, and was killed."))
+        if self._isolation.is_closed:
+            return verdict_on(LeaseLost())
+        if exit_code is None:
+            error = JobError(type="CellLost", message="The process that ran it is gone, and nobody saw how it ended.")
+            return "failed", None, error, None
+        return "crashed", None, JobError(type="Crashed", message=_describe(exit_code)), None
+
+    def _strike(self, lease_token: str, error: type[AttemptInterrupted]) -> bool:
+        self._struck, self._kill_at = error, time.monotonic() + YIELD_SECONDS
+        self._tell(Interrupt(lease_token, error))
+        return True
+
+    def _tell(self, message: object) -> None:
+        """Send a message over the side, unless nobody is there to hear it."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._wires is not None:
+                self._wires.side.send(message)
+
+    def _kill(self) -> int | None:
+        """Let the fork server kill the process and what it started; returns the exit code, None if not known."""
+        if self._wires is not None:
+            with contextlib.suppress(OSError):
+                self._wires.life.shutdown(socket.SHUT_WR)
+        return self._end()
+
+    def _end(self) -> int | None:
+        """Hang up, which ends the process, and return its exit code, None if not known."""
+        with self._lock:
+            wires, self._wires = self._wires, None
+        return wires.end() if wires is not None else None
+
+
+def _error_of(extend: Extension, lease: Lease) -> Exception | None:
+    try:
+        extend(lease)
+    except (LeaseLost, QueueingError) as error:
+        return error
+    return None
+
+
+def _describe(exit_code: int) -> str:
+    """Return how a process ended, such as `signal 11 (SIGSEGV)`."""
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    with contextlib.suppress(ValueError):
+        return f"signal {-exit_code} ({signal.Signals(-exit_code).name})"
+    return f"signal {-exit_code}"
