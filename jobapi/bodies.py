@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import TypeVar
 
 import msgspec
@@ -22,6 +23,10 @@ from jobapi.problems import (
 from queueing import MAX_PAYLOAD_BYTES
 from queueing.codec import check_json
 
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+MERGE_PATCH = "application/merge-patch+json"
+
 MAX_BODY_BYTES = MAX_PAYLOAD_BYTES + 64 * 1024  # a payload of the greatest size, and room for all else
 MAX_BODY_DEPTH = 100  # above the payload's own limit, so that this one's error names the payload
 
@@ -34,15 +39,16 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 def read(request: HttpRequest, document: type[T]) -> T:
     """Return the body of a request as `document`, or raise Refusal."""
-    return _decode(_read_json(request, _length_of(request)), document)
+    body = read_bytes(request)
+    check(body)
+    return decode(body, document)
 
 
 def read_optional(request: HttpRequest, document: type[T]) -> T:
     """Return the body of a request as `document`, its defaults when there is no body, or raise Refusal."""
     if _is_absent(request):
         return document()
-    length = _length_of(request)
-    return _decode(_read_json(request, length), document) if length else document()
+    return read(request, document) if _length_of(request, MAX_BODY_BYTES) else document()
 
 
 def _is_absent(request: HttpRequest) -> bool:
@@ -54,41 +60,48 @@ def _is_absent(request: HttpRequest) -> bool:
     return not (meta.get("wsgi.input_terminated") and meta["wsgi.input"].read(1))
 
 
-def _length_of(request: HttpRequest) -> int:
+def _length_of(request: HttpRequest, limit_bytes: int) -> int:
     sent: str = request.META.get("CONTENT_LENGTH") or ""
     if not sent or "HTTP_TRANSFER_ENCODING" in request.META:
         raise Refusal(LENGTH_REQUIRED, "Send the body with a Content-Length; chunked bodies are not read.")
     if not (sent.isascii() and sent.isdigit()):
         raise Refusal(BAD_REQUEST, "The Content-Length is not a number.")
-    if len(sent) > 18 or int(sent) > MAX_BODY_BYTES:
-        raise Refusal(TOO_LARGE, f"The body is larger than {MAX_BODY_BYTES} bytes.")
+    if len(sent) > 18 or int(sent) > limit_bytes:
+        raise Refusal(TOO_LARGE, f"The body is larger than {limit_bytes} bytes.")
     return int(sent)
 
 
-def _read_json(request: HttpRequest, length: int) -> bytes:
-    _check_type(request)
+def read_bytes(request: HttpRequest, types: Collection[str] = (JSON,), limit_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """Return the whole body of a request, of one of the media types, or raise Refusal."""
+    length = _length_of(request, limit_bytes)
+    _check_type(request, types)
     try:
         body = request.body
     except UnreadablePostError:
         body = b""
     if len(body) != length:
-        raise Refusal(INCOMPLETE_BODY, "Fewer bytes came than the Content-Length says.")
-    try:
-        check_json(body, MAX_BODY_DEPTH)
-    except ValueError as error:
-        raise Refusal(MALFORMED_JSON, shortened(f"The body {error}.")) from None
+        raise Refusal(INCOMPLETE_BODY, "Fewer bytes came in time than the Content-Length says.")
     return body
 
 
-def _check_type(request: HttpRequest) -> None:
+def check(text: bytes) -> None:
+    """Raise Refusal unless the text is JSON that all readers understand alike."""
+    try:
+        check_json(text, MAX_BODY_DEPTH)
+    except ValueError as error:
+        raise Refusal(MALFORMED_JSON, shortened(f"The body {error}.")) from None
+
+
+def _check_type(request: HttpRequest, types: Collection[str]) -> None:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refusal(UNSUPPORTED_MEDIA_TYPE, "Send the body without a Content-Encoding.")
     charset = (request.content_params or {}).get("charset", "utf-8")
-    if request.content_type != "application/json" or charset.lower() not in ("utf-8", "utf8"):
-        raise Refusal(UNSUPPORTED_MEDIA_TYPE, "Send the body as application/json, in UTF-8.")
+    if request.content_type not in types or charset.lower() not in ("utf-8", "utf8"):
+        raise Refusal(UNSUPPORTED_MEDIA_TYPE, f"Send the body as {' or '.join(types)}, in UTF-8.")
 
 
-def _decode(body: bytes, document: type[T]) -> T:
+def decode(body: bytes, document: type[T]) -> T:
+    """Return JSON text as `document`, or raise Refusal for the first member that is not valid."""
     try:
         return msgspec.json.decode(body, type=document)
     except msgspec.ValidationError as error:

@@ -21,6 +21,7 @@ from jobapi.schemas import FieldError, Problem
 from queueing import (
     DurabilityNotMet,
     InvalidJob,
+    InvalidLimit,
     JobNotFound,
     PayloadTooLarge,
     QueueFull,
@@ -54,6 +55,8 @@ class Kind:
 BAD_REQUEST = Kind(400, "bad_request", "Bad request")
 MALFORMED_JSON = Kind(400, "malformed_json", "The body is not well-formed JSON")
 INCOMPLETE_BODY = Kind(400, "incomplete_body", "The body ended early")
+INVALID_TOKEN = Kind(401, "invalid_token", "The access token is not valid")
+INSUFFICIENT_SCOPE = Kind(403, "insufficient_scope", "The access token lacks a scope")
 NOT_FOUND = Kind(404, "not_found", "Not found")
 JOB_NOT_FOUND = Kind(404, "job_not_found", "No such job")
 UNKNOWN_QUEUE = Kind(404, "unknown_queue", "No such queue")
@@ -62,13 +65,26 @@ JOB_GONE = Kind(410, "job_gone", "The job was deleted")
 LENGTH_REQUIRED = Kind(411, "length_required", "Length required")
 TOO_LARGE = Kind(413, "too_large", "Content too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported_media_type", "Unsupported media type")
+INVALID_PARAMETER = Kind(400, "invalid_parameter", "A parameter is not valid")
 INVALID = Kind(422, "invalid", "The request is not valid")
 IDEMPOTENCY_KEY_REUSED = Kind(422, "idempotency_key_reused", "The idempotency key was used for something else")
 QUEUE_FULL = Kind(429, "queue_full", "The queue is full")
+RATE_LIMITED = Kind(429, "rate_limited", "Too many calls")
 INTERNAL = Kind(500, "internal", "Internal error")
 UNAVAILABLE = Kind(503, "unavailable", "The database is unavailable")
+TOKENS_UNAVAILABLE = Kind(503, "tokens_unavailable", "Access tokens cannot be checked")
 STORE_FULL = Kind(503, "store_full", "The database is nearly full")
 DURABILITY_NOT_MET = Kind(503, "durability_not_met", "The job is not as safe as was asked")
+
+#: Why a database server is unfit to keep jobs, by the code of what `queueing.audit.check_server` found.
+UNFIT = {
+    "version": Kind(503, "server_too_old", "The database is too old"),
+    "role": Kind(503, "server_is_replica", "The database is a replica"),
+    "eviction": Kind(503, "server_evicts", "The database may drop jobs"),
+    "journal": Kind(503, "server_volatile", "The database forgets jobs when it restarts"),
+    "journal_write": Kind(503, "journal_not_written", "The database cannot write its journal"),
+}
+UNFIT_DETAIL = "The database server is not set up to keep jobs; `manage.py doctor` tells more."
 
 #: Kinds named by their status alone.
 BY_STATUS = {
@@ -109,6 +125,12 @@ def invalid(pointer: str, detail: str) -> Refusal:
     return Refusal(INVALID, "A member of the body is not valid.", errors=[error])
 
 
+def invalid_parameter(name: str, detail: str) -> Refusal:
+    """Return the refusal of a query string for what is wrong with one parameter."""
+    error = FieldError(parameter=shortened(name), detail=shortened(detail))
+    return Refusal(INVALID_PARAMETER, "A parameter of the query is not valid.", errors=[error])
+
+
 def shortened(detail: str) -> str:
     """Return `detail`, cut when a client's text has made it long."""
     return detail if len(detail) <= MAX_DETAIL_CHARS else f"{detail[:MAX_DETAIL_CHARS]}..."
@@ -127,6 +149,7 @@ _REFUSALS: dict[type[QueueingError], Callable[[Any], Refusal]] = {
         errors=[FieldError(pointer="/payload", detail="is too large")],
     ),
     InvalidJob: lambda error: invalid(f"/{error.field}", error.reason),
+    InvalidLimit: lambda error: invalid("/" + error.field.replace(".", "/"), error.reason),
     JobNotFound: lambda _: Refusal(JOB_NOT_FOUND, "No job has this id; finished jobs are deleted after a time."),
     WrongState: lambda error: Refusal(WRONG_STATE, f"The job is {error.state}.", state=State(error.state)),
     QueueFull: lambda error: Refusal(
@@ -177,10 +200,10 @@ def _refusal_of_framework(error: Exception) -> Refusal | None:
     return None
 
 
-def answer(request: HttpRequest, refusal: Refusal) -> HttpResponse:
-    """Return a refusal as the response to a request."""
+def problem_of(request: HttpRequest, refusal: Refusal) -> Problem:
+    """Return a refusal as a problem document."""
     kind = refusal.kind
-    problem = Problem(
+    return Problem(
         type=kind.type,
         title=kind.title,
         status=kind.status,
@@ -191,9 +214,12 @@ def answer(request: HttpRequest, refusal: Refusal) -> HttpResponse:
         state=msgspec.UNSET if refusal.state is None else refusal.state,
         job_id=refusal.job_id or msgspec.UNSET,
     )
-    return HttpResponse(
-        msgspec.json.encode(problem), status=kind.status, content_type=CONTENT_TYPE, headers=dict(refusal.headers)
-    )
+
+
+def answer(request: HttpRequest, refusal: Refusal) -> HttpResponse:
+    """Return a refusal as the response to a request."""
+    document = msgspec.json.encode(problem_of(request, refusal))
+    return HttpResponse(document, status=refusal.kind.status, content_type=CONTENT_TYPE, headers=dict(refusal.headers))
 
 
 def answer_to(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:

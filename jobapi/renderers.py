@@ -16,5 +16,5 @@ class StructRenderer(BaseRenderer):
     charset = None
 
     def render(self, data: Any, *_: Any) -> bytes:
-        """Return the struct as JSON."""
-        return msgspec.json.encode(data)
+        """Return the struct as JSON, nothing for an answer without a body."""
+        return b"" if data is None else msgspec.json.encode(data)

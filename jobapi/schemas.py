@@ -6,8 +6,9 @@ result, progress) pass through as the bytes they came in.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -15,7 +16,6 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 import queueing
 from queueing import KIND_PATTERN, Durability, Enqueued, State, Submission
 from queueing.jobs import (
-    DEFAULT_MAX_ATTEMPTS,
     MAX_ATTEMPTS,
     MAX_DELAY_SECONDS,
     MAX_PRIORITY,
@@ -27,8 +27,16 @@ from queueing.jobs import (
     TAG_PATTERN,
     seconds_to_ms,
 )
+from queueing.limits import DEFAULT_RETENTION, MAX_FAIR_EVERY, MAX_KEEP_COUNT, MAX_KEEP_MS, MAX_MAX_DEPTH
 
 LIVE_WORKER = timedelta(seconds=30)  # since the last sign of life; workers give one every 5 s
+MAX_BULK = 1_000
+MAX_REQUEUE = 10_000
+
+_TIMEOUT = "How long one attempt may run; null for the worker's own limit."
+_FAIR = "Each n-th claim takes the oldest job; 0 for none."
+_DEPTH = "How many jobs may wait; 0 for any number."
+_OF_NEW_JOBS = {"items": {"$ref": "#/components/schemas/NewJob"}}
 
 Kind = Annotated[str, Meta(pattern=KIND_PATTERN, description="Names the handler that runs the job.")]
 Priority = Annotated[int, Meta(ge=MIN_PRIORITY, le=MAX_PRIORITY, description="Higher ones are served first.")]
@@ -37,6 +45,12 @@ Tags = Annotated[list[Tag], Meta(max_length=MAX_TAGS, description="Words to find
 RunAt = Annotated[
     datetime, Meta(tz=True, description="The moment the job may first run, with a zone; excludes `delay_seconds`.")
 ]
+Moment = Annotated[datetime, Meta(tz=True, description="An instant with a zone (RFC 3339).")]
+Overflow = Annotated[
+    Literal["reject", "drop_oldest"],
+    Meta(description="When as many wait as may: refuse a new job, or expire the oldest ready one."),
+]
+PurgeableState = Literal["ready", "scheduled", "retrying", "succeeded", "dead", "cancelled", "expired"]
 Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
@@ -78,10 +92,10 @@ class NewJob(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
-    timeout_seconds: (
-        Annotated[float, Meta(ge=0.001, le=MAX_TIMEOUT_SECONDS, description="How long one attempt may run.")] | None
+    timeout_seconds: Annotated[float, Meta(ge=0.001, le=MAX_TIMEOUT_SECONDS, description=_TIMEOUT)] | None = None
+    max_attempts: (
+        Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS, description="The queue's own number when left out.")] | None
     ) = None
-    max_attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] = DEFAULT_MAX_ATTEMPTS
     unique_key: (
         Annotated[
             str,
@@ -102,7 +116,7 @@ class NewJob(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = Durability.ACCEPTED
 
-    def to_enqueue(self, submission: Submission | None) -> queueing.NewJob:
+    def to_enqueue(self, origin: Origin, submission: Submission | None) -> queueing.NewJob:
         """Return the job for the broker; raises InvalidJob for what no field's own rule can tell."""
         return queueing.NewJob(
             kind=self.kind,
@@ -116,7 +130,108 @@ class NewJob(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             unique_key=self.unique_key,
             tags=tuple(self.tags),
             submission=submission,
+            request_id=origin.request_id,
+            traceparent=origin.traceparent,
+            owner=origin.owner,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The request that jobs come with."""
+
+    request_id: str
+    traceparent: str
+    owner: str
+
+
+class BulkJobs(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Jobs to submit in one call, in their order: the last one is served first."""
+
+    jobs: Annotated[list[Raw], Meta(min_length=1, max_length=MAX_BULK, extra_json_schema=_OF_NEW_JOBS)]
+    atomic: Annotated[bool, Meta(description="Store all or none; they must then be of one queue.")] = False
+
+
+class Purge(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which jobs of a queue to drop."""
+
+    state: Annotated[PurgeableState, Meta(description="Jobs in this state.")] = "ready"
+
+
+class RequeueDead(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which dead jobs of a queue to make ready again; all filters that are given must be met."""
+
+    kind: Kind | None = None
+    tag: Tag | None = None
+    finished_after: Moment | None = None
+    finished_before: Moment | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_REQUEUE, description="How many jobs at most, the latest first.")] = 1000
+
+
+class Keep(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How long finished jobs are kept, and how many of them at most."""
+
+    keep_seconds: Annotated[float, Meta(ge=0, le=MAX_KEEP_MS // 1000)]
+    keep_count: Annotated[int, Meta(ge=0, le=MAX_KEEP_COUNT)]
+
+    @classmethod
+    def of(cls, kept: queueing.Retention) -> Self:
+        """Return a retention as it is shown."""
+        return cls(keep_seconds=kept.keep_ms / 1000, keep_count=kept.keep_count)
+
+    def to_retention(self) -> queueing.Retention:
+        """Return the retention for the broker."""
+        return queueing.Retention(keep_ms=round(self.keep_seconds * 1000), keep_count=self.keep_count)
+
+
+class KeepChanges(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """New retentions of finished states; null is the default one, and what is left out stays."""
+
+    succeeded: Keep | UnsetType | None = UNSET
+    dead: Keep | UnsetType | None = UNSET
+    cancelled: Keep | UnsetType | None = UNSET
+    expired: Keep | UnsetType | None = UNSET
+
+    def to_retention(self) -> dict[State, queueing.Retention]:
+        """Return the retentions that change, for the broker."""
+        given = {State(name): getattr(self, name) for name in self.__struct_fields__}
+        return {
+            state: kept.to_retention() if kept else DEFAULT_RETENTION[state]
+            for state, kept in given.items()
+            if kept is not UNSET
+        }
+
+
+class QueueChanges(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """New limits of a queue, as a merge patch (RFC 7396): null is the default, and what is left out stays."""
+
+    fair_every: Annotated[int, Meta(ge=0, le=MAX_FAIR_EVERY, description=_FAIR)] | UnsetType | None = UNSET
+    max_depth: Annotated[int, Meta(ge=0, le=MAX_MAX_DEPTH, description=_DEPTH)] | UnsetType | None = UNSET
+    overflow: Overflow | UnsetType | None = UNSET
+    default_max_attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] | UnsetType | None = UNSET
+    default_timeout_seconds: (
+        Annotated[float, Meta(ge=0.001, le=MAX_TIMEOUT_SECONDS, description=_TIMEOUT)] | UnsetType | None
+    ) = UNSET
+    retention: KeepChanges | UnsetType | None = UNSET
+
+    def to_limits(self) -> dict[str, Any]:
+        """Return the limits that change, for `Broker.configure`."""
+        usual = queueing.Limits()
+        changes = {
+            "fair_every": _or_usual(self.fair_every, usual.fair_every),
+            "max_depth": _or_usual(self.max_depth, usual.max_depth),
+            "overflow": _or_usual(self.overflow, usual.overflow),
+            "max_attempts": _or_usual(self.default_max_attempts, usual.max_attempts),
+        }
+        if self.default_timeout_seconds is not UNSET:
+            changes["timeout_ms"] = seconds_to_ms(self.default_timeout_seconds or 0)
+        if self.retention is not UNSET:
+            changes["retention"] = self.retention.to_retention() if self.retention else DEFAULT_RETENTION
+        return {name: value for name, value in changes.items() if value is not UNSET}
+
+
+def _or_usual(value: Any, usual: Any) -> Any:
+    return usual if value is None else value
 
 
 class Pause(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -130,11 +245,16 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a call that takes no arguments: none, or an empty object."""
 
 
-class JobError(msgspec.Struct, kw_only=True):
-    """Why an attempt did not succeed."""
+class ErrorSummary(msgspec.Struct, kw_only=True):
+    """Why an attempt did not succeed, in short."""
 
     type: str
     message: str
+
+
+class JobError(ErrorSummary, kw_only=True):
+    """Why an attempt did not succeed."""
+
     traceback: str
 
     @classmethod
@@ -168,15 +288,14 @@ class Attempt(msgspec.Struct, kw_only=True):
         )
 
 
-class Job(msgspec.Struct, kw_only=True):
-    """A job as it is now."""
+class JobSummary(msgspec.Struct, kw_only=True):
+    """A job as it is now, without what may be large: payload, result, and all but the last error's text."""
 
     id: str
     kind: Kind
     queue: str
     state: State
     priority: Priority
-    payload: JsonValue
     tags: Tags
     created_at: Instant
     run_at: Instant
@@ -188,35 +307,57 @@ class Job(msgspec.Struct, kw_only=True):
     timeout_seconds: Seconds | None
     cancel_requested: bool
     position: Annotated[int, Meta(ge=1, description="1 for the job that is served next; null unless ready.")] | None
-    result: JsonValue
-    error: JobError | None
     progress: JsonValue
+    request_id: Annotated[str, Meta(description="The request that submitted the job; empty when there was none.")]
+    error: ErrorSummary | None
+
+    @classmethod
+    def of(cls, job: queueing.Job) -> Self:
+        """Return a stored job as it is shown in a list."""
+        error = job.error
+        return cls(**_common(job), error=ErrorSummary(type=error.type, message=error.message) if error else None)
+
+
+def _common(job: queueing.Job) -> dict[str, Any]:
+    """Return what is shown of a job everywhere."""
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "queue": job.queue,
+        "state": job.state,
+        "priority": job.priority,
+        "tags": list(job.tags),
+        "created_at": instant(job.created_at),
+        "run_at": instant(job.run_at),
+        "expires_at": maybe(job.expires_at),
+        "started_at": maybe(job.started_at),
+        "finished_at": maybe(job.finished_at),
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "timeout_seconds": job.timeout_seconds,
+        "cancel_requested": job.cancel_requested,
+        "position": job.position,
+        "progress": Raw(job.progress or b"null"),
+        "request_id": job.request_id,
+    }
+
+
+class Job(JobSummary, kw_only=True):
+    """A job as it is now."""
+
+    error: JobError | None
+    payload: JsonValue
+    result: JsonValue
     attempts: list[Attempt]
 
     @classmethod
     def of(cls, job: queueing.Job) -> Self:
         """Return a stored job as it is shown."""
         return cls(
-            id=job.id,
-            kind=job.kind,
-            queue=job.queue,
-            state=job.state,
-            priority=job.priority,
-            payload=Raw(job.payload),
-            tags=list(job.tags),
-            created_at=instant(job.created_at),
-            run_at=instant(job.run_at),
-            expires_at=maybe(job.expires_at),
-            started_at=maybe(job.started_at),
-            finished_at=maybe(job.finished_at),
-            attempt=job.attempt,
-            max_attempts=job.max_attempts,
-            timeout_seconds=job.timeout_seconds,
-            cancel_requested=job.cancel_requested,
-            position=job.position,
-            result=Raw(job.result or b"null"),
+            **_common(job),
             error=JobError.of(job.error),
-            progress=Raw(job.progress or b"null"),
+            payload=Raw(job.payload),
+            result=Raw(job.result or b"null"),
             attempts=[Attempt.of(attempt) for attempt in job.attempts],
         )
 
@@ -244,8 +385,16 @@ class Job(msgspec.Struct, kw_only=True):
                 position=enqueued.position,
                 result=None,
                 progress=None,
+                request_id=job.request_id,
             )
         )
+
+
+class JobPage(msgspec.Struct, kw_only=True):
+    """Jobs in order, and where the next page begins; a page may be short, or even empty, and have a next one."""
+
+    items: list[JobSummary]
+    next_cursor: str | None
 
 
 class Counts(msgspec.Struct, kw_only=True):
@@ -289,6 +438,15 @@ class Totals(msgspec.Struct, kw_only=True):
     stale: Count
 
 
+class Kept(msgspec.Struct, kw_only=True):
+    """How long finished jobs of each state are kept."""
+
+    succeeded: Keep
+    dead: Keep
+    cancelled: Keep
+    expired: Keep
+
+
 class Queue(msgspec.Struct, kw_only=True):
     """A queue as it is now."""
 
@@ -299,9 +457,12 @@ class Queue(msgspec.Struct, kw_only=True):
     paused: bool
     paused_reason: str | None
     paused_until: Instant | None
-    fair_every: Annotated[int, Meta(ge=0, description="Each n-th claim takes the oldest job; 0 for none.")]
-    max_depth: Annotated[int, Meta(ge=0, description="How many jobs may wait; 0 for any number.")]
-    overflow: Literal["reject", "drop_oldest"]
+    fair_every: Annotated[int, Meta(ge=0, description=_FAIR)]
+    max_depth: Annotated[int, Meta(ge=0, description=_DEPTH)]
+    overflow: Overflow
+    default_max_attempts: Annotated[int, Meta(ge=1)]
+    default_timeout_seconds: Annotated[Seconds, Meta(description=_TIMEOUT)] | None
+    retention: Kept
     rates_per_minute: Rates
     totals: Totals
     workers: Annotated[int, Meta(ge=0, description="Workers that serve the queue and are alive.")]
@@ -312,17 +473,20 @@ class Queue(msgspec.Struct, kw_only=True):
         return cls(
             name=stats.queue,
             counts=Counts(**{state.value: count for state, count in stats.counts.items()}),
-            oldest_ready_age_seconds=stats.oldest_ready_age_seconds,
-            newest_ready_age_seconds=stats.newest_ready_age_seconds,
+            oldest_ready_age_seconds=_rounded(stats.oldest_ready_age_seconds),
+            newest_ready_age_seconds=_rounded(stats.newest_ready_age_seconds),
             paused=stats.paused,
             paused_reason=stats.paused_reason or None,
             paused_until=maybe(stats.paused_until),
             fair_every=stats.limits.fair_every,
             max_depth=stats.limits.max_depth,
             overflow=stats.limits.overflow,  # type: ignore[arg-type]
+            default_max_attempts=stats.limits.max_attempts,
+            default_timeout_seconds=stats.limits.timeout_ms / 1000 or None,
+            retention=Kept(**{state.value: Keep.of(kept) for state, kept in stats.limits.retention.items()}),
             rates_per_minute=Rates(**{name: stats.last_minute.get(name, 0) for name in Rates.__struct_fields__}),
             totals=Totals(**{name: stats.counters.get(name, 0) for name in Totals.__struct_fields__}),
-            workers=sum(stats.at - worker.seen_at <= LIVE_WORKER for worker in stats.workers),
+            workers=sum(is_live(worker, stats.at) for worker in stats.workers),
         )
 
 
@@ -333,16 +497,71 @@ class QueuePage(msgspec.Struct, kw_only=True):
     next_cursor: str | None = None
 
 
+class Purged(msgspec.Struct, kw_only=True):
+    """What a purge did."""
+
+    purged: Count
+    more: Annotated[bool, Meta(description="Jobs are left: call again.")]
+
+
+class Requeued(msgspec.Struct, kw_only=True):
+    """What a requeue of dead jobs did."""
+
+    requeued: Count
+    more: Annotated[bool, Meta(description="Jobs that match may be left: call again.")]
+
+
+class RunningJob(msgspec.Struct, kw_only=True):
+    """A job in the hands of a worker."""
+
+    job_id: str
+    kind: str
+    attempt: Annotated[int, Meta(ge=1)]
+
+
+class Worker(msgspec.Struct, kw_only=True):
+    """A worker that is alive, as it last said of itself."""
+
+    id: str
+    host: str
+    pid: Count
+    queues: Annotated[list[str], Meta(description="In the order in which it serves them.")]
+    slots: Annotated[int, Meta(ge=0, description="How many jobs it runs at a time.")]
+    running: Annotated[list[RunningJob], Meta(description="At most 100 of them.")]
+    last_seen_at: Instant
+
+    @classmethod
+    def of(cls, worker: queueing.WorkerRecord) -> Self:
+        """Return a worker as it is shown."""
+        about = {"host": "", "pid": 0, "queues": [], "slots": 0, "running": [], **worker.about}
+        told = {name: about[name] for name in ("host", "pid", "queues", "slots", "running")}
+        return msgspec.convert({**told, "id": worker.id, "last_seen_at": instant(worker.seen_at)}, cls)
+
+
+class WorkerPage(msgspec.Struct, kw_only=True):
+    """Workers by host and process."""
+
+    items: list[Worker]
+    next_cursor: str | None = None
+
+
 class Health(msgspec.Struct, kw_only=True):
     """The answer of a probe that passed."""
 
     status: Literal["ok"] = "ok"
+    auth_mode: Annotated[
+        Literal["none", "oauth2"] | UnsetType,
+        Meta(description="Whether callers need a token; told to monitors and staff."),
+    ] = UNSET
 
 
 class FieldError(msgspec.Struct, kw_only=True):
-    """What is wrong with one member of the request."""
+    """What is wrong with one member of the body, or one parameter of the query."""
 
-    pointer: Annotated[str, Meta(description="JSON pointer (RFC 6901) to the member; empty for the whole body.")]
+    pointer: Annotated[
+        str | UnsetType, Meta(description="JSON pointer (RFC 6901) to the member; empty for the whole body.")
+    ] = UNSET
+    parameter: Annotated[str | UnsetType, Meta(description="The name of the parameter.")] = UNSET
     detail: str
 
 
@@ -360,14 +579,42 @@ class Problem(msgspec.Struct, kw_only=True):
     job_id: Annotated[str | UnsetType, Meta(description="With `durability_not_met`: the job that is stored.")] = UNSET
 
 
-#: All structs that requests and answers name.
-DOCUMENTS: tuple[type[msgspec.Struct], ...] = (NewJob, Pause, Nothing, Job, Queue, QueuePage, Health, Problem)
+class BulkResult(msgspec.Struct, kw_only=True):
+    """What became of one job of a bulk: as if it had been submitted alone."""
 
+    index: Count
+    status: Annotated[int, Meta(ge=200, le=599, description="201 stored, 200 held by another, or why it was refused.")]
+    id: str | UnsetType = UNSET
+    state: State | UnsetType = UNSET
+    replayed: Annotated[bool | UnsetType, Meta(description="Stored by an earlier call of the same key.")] = UNSET
+    problem: Problem | UnsetType = UNSET
+
+
+class BulkResults(msgspec.Struct, kw_only=True):
+    """What became of each job of a bulk, in their order."""
+
+    results: list[BulkResult]
+
+
+#: All structs that requests and answers name.
+DOCUMENTS: tuple[type[msgspec.Struct], ...] = (
+    NewJob, BulkJobs, BulkResults, Job, JobPage, Pause, Nothing, Queue, QueuePage, QueueChanges, Purge, Purged,
+    RequeueDead, Requeued, WorkerPage, Health, Problem,
+)  # fmt: skip
+
+
+def is_live(worker: queueing.WorkerRecord, now: datetime) -> bool:
+    """Whether a worker gave a sign of life a short time ago."""
+    return now - worker.seen_at <= LIVE_WORKER
 
 
 def instant(moment: datetime) -> str:
     """Return an aware UTC datetime in RFC 3339."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def maybe(moment: datetime | None) -> str | None:

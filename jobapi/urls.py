@@ -2,10 +2,11 @@
 
 from rest_framework.routers import SimpleRouter
 
-from jobapi.views import JobViewSet, QueueViewSet
+from jobapi.views import JobViewSet, QueueViewSet, WorkerViewSet
 
 router = SimpleRouter(trailing_slash=False)
 router.register("jobs", JobViewSet, basename="job")
 router.register("queues", QueueViewSet, basename="queue")
+router.register("workers", WorkerViewSet, basename="worker")
 
 urlpatterns = router.urls

@@ -1,9 +1,7 @@
-"""The API's calls on jobs and queues."""
+"""The API's calls on jobs, queues and workers."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from datetime import UTC, datetime, timedelta
 
 from django.http import HttpRequest
@@ -14,40 +12,80 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from jobapi import openapi, schemas
-from jobapi.bodies import read, read_optional
-from jobapi.problems import BAD_REQUEST, JOB_GONE, UNKNOWN_QUEUE, Refusal, invalid, shortened
-from queueing import Broker, Durability, Enqueued, JobNotFound, NewJob, Submission
+from jobapi.authentication import caller_of
+from jobapi.bodies import JSON, MERGE_PATCH, check, decode, read_bytes, read_optional
+from jobapi.listing import JobQuery, link_to_next, page_of, queues_of
+from jobapi.problems import invalid
+from jobapi.queries import read_query
+from jobapi.submissions import known, submit_many, submit_one
+from jobapi.tokens import MANAGE
+from jobapi.waiting import is_known, look_when_changed
+from queueing import Filters, JobNotFound, State
 from queueing.conf import get_broker, get_inspector, known_queues
-from queueing.jobs import MAX_DELAY_SECONDS
+from queueing.jobs import MAX_DELAY_SECONDS, to_ms
+from queueing.upkeep import requeue_dead
 
-IDEMPOTENCY_KEY = re.compile(r'"(?P<quoted>[!#-\[\]-~]{1,200})"|(?P<bare>[!#-\[\]-~]{1,200})')
+PURGE_AT_MOST = 100_000  # jobs a call, which takes the server about a second
 
 
 class JobViewSet(ViewSet):
-    """Submit jobs and follow them."""
+    """Submit jobs, find them and follow them."""
 
-    http_method_names = ["get", "head", "post"]
+    http_method_names = ["get", "head", "post", "delete"]
     lookup_url_kwarg = "job_id"
     lookup_value_regex = "[^/]+"
 
     @openapi.SUBMIT_JOB
     def create(self, request: Request) -> Response:
         """Submit a job."""
-        new = read(request._request, schemas.NewJob)  # noqa: SLF001 - DRF's parsers have no part in this
-        queue = known_queues()[0] if new.queue is None else known(new.queue)
-        job = new.to_enqueue(submission_of(request._request))  # noqa: SLF001
-        return submit(queue, job, new.durability)
+        submitted = submit_one(plain(request))
+        headers = {
+            "Location": reverse("job-detail", args=[submitted.job.id]),
+            "Durability": submitted.durability.value,
+        }
+        if submitted.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        return Response(submitted.job, status=submitted.status, headers=headers)
+
+    @openapi.SUBMIT_JOBS
+    @action(detail=False, methods=["post"], url_path="bulk")
+    def bulk(self, request: Request) -> Response:
+        """Submit many jobs in one call."""
+        done = submit_many(plain(request))
+        replayed = all(result.replayed is True for result in done.results)
+        return Response(done, headers={"Idempotency-Replayed": "true"} if replayed else None)
+
+    @openapi.LIST_JOBS
+    def list(self, request: Request) -> Response:
+        """Return a page of jobs."""
+        query = read_query(plain(request), JobQuery)
+        page = page_of(query, queues_of(query), caller_of(plain(request)))
+        return Response(page, headers=link_to_next(plain(request), page))
 
     @openapi.GET_JOB
-    def retrieve(self, request: Request, job_id: str) -> Response:  # noqa: ARG002 - DRF's signature
-        """Return a job as it is now."""
-        return Response(stored(job_id))
+    def retrieve(self, request: Request, job_id: str) -> Response:
+        """Return a job as it is now, or when it has changed."""
+        seen = look_when_changed(plain(request), job_id)
+        headers = {"ETag": seen.etag}
+        if seen.waited_seconds is not None:
+            headers["Preference-Applied"] = f"wait={seen.waited_seconds}"
+        if is_known(plain(request), seen.etag):
+            return Response(status=304, headers=headers)
+        return Response(seen.job, headers=headers)
+
+    @openapi.DELETE_JOB
+    def destroy(self, request: Request, job_id: str) -> Response:
+        """Delete a job that is not running."""
+        require_own(plain(request), job_id)
+        get_broker().delete(job_id)
+        return Response(status=204)
 
     @openapi.CANCEL_JOB
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, job_id: str) -> Response:
         """Cancel a job that has not finished."""
-        read_optional(request._request, schemas.Nothing)  # noqa: SLF001
+        read_optional(plain(request), schemas.Nothing)
+        require_own(plain(request), job_id)
         get_broker().cancel(job_id)
         return Response(stored(job_id))
 
@@ -55,15 +93,16 @@ class JobViewSet(ViewSet):
     @action(detail=True, methods=["post"])
     def requeue(self, request: Request, job_id: str) -> Response:
         """Make a dead job ready again."""
-        read_optional(request._request, schemas.Nothing)  # noqa: SLF001
+        read_optional(plain(request), schemas.Nothing)
+        require_own(plain(request), job_id)
         get_broker().requeue(job_id)
         return Response(stored(job_id))
 
 
 class QueueViewSet(ViewSet):
-    """Look at queues, and stop and start them."""
+    """Look at queues and steer them."""
 
-    http_method_names = ["get", "head", "post"]
+    http_method_names = ["get", "head", "post", "patch"]
     lookup_url_kwarg = "queue"
     lookup_value_regex = "[^/]+"
 
@@ -78,12 +117,21 @@ class QueueViewSet(ViewSet):
         """Return a queue as it is now."""
         return Response(figures_of(known(queue)))
 
+    @openapi.CHANGE_QUEUE
+    def partial_update(self, request: Request, queue: str) -> Response:
+        """Change limits of a queue."""
+        name = known(queue)
+        body = read_bytes(plain(request), (JSON, MERGE_PATCH))
+        check(body)
+        get_broker().configure(name, **decode(body, schemas.QueueChanges).to_limits())
+        return Response(figures_of(name))
+
     @openapi.PAUSE_QUEUE
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, queue: str) -> Response:
         """Stop claims of a queue."""
         name = known(queue)
-        pause = read_optional(request._request, schemas.Pause)  # noqa: SLF001
+        pause = read_optional(plain(request), schemas.Pause)
         check_until(pause.until)
         get_broker().pause(name, reason=pause.reason, until=pause.until)
         return Response(figures_of(name))
@@ -93,57 +141,60 @@ class QueueViewSet(ViewSet):
     def resume(self, request: Request, queue: str) -> Response:
         """Let claims of a queue go on."""
         name = known(queue)
-        read_optional(request._request, schemas.Nothing)  # noqa: SLF001
+        read_optional(plain(request), schemas.Nothing)
         get_broker().resume(name)
         return Response(figures_of(name))
 
+    @openapi.PURGE_QUEUE
+    @action(detail=True, methods=["post"])
+    def purge(self, request: Request, queue: str) -> Response:
+        """Drop the jobs of a queue that are in one state."""
+        name = known(queue)
+        state = State(read_optional(plain(request), schemas.Purge).state)
+        purged = get_broker().purge(name, state, limit=PURGE_AT_MOST)
+        return Response(schemas.Purged(purged=purged, more=purged == PURGE_AT_MOST))
 
-def known(queue: str) -> str:
-    """Return the name of a queue of this installation, or refuse it and name those there are."""
-    names = known_queues()
-    if queue not in names:
-        raise Refusal(UNKNOWN_QUEUE, shortened(f"The known queues are: {', '.join(names)}."))
-    return queue
-
-
-def submit(queue: str, job: NewJob, durability: Durability) -> Response:
-    """Store a job and answer it, or the live job that holds its unique key, or the one this submission made before."""
-    enqueued, held = enqueue(get_broker(), queue, job, durability)
-    headers = {"Location": reverse("job-detail", args=[enqueued.id]), "Durability": durability.value}
-    if held is None:
-        return Response(schemas.Job.created(queue, job, enqueued), status=201, headers=headers)
-    if enqueued.outcome == "replayed":
-        return Response(held, status=201, headers={**headers, "Idempotency-Replayed": "true"})
-    return Response(held, status=200, headers=headers)
-
-
-def enqueue(broker: Broker, queue: str, job: NewJob, durability: Durability) -> tuple[Enqueued, schemas.Job | None]:
-    """Store a job; with it comes the job that was there instead, None when the job was created."""
-    enqueued = broker.enqueue(queue, job, durability=durability)
-    if enqueued.outcome == "created":
-        return enqueued, None
-    try:
-        return enqueued, stored(enqueued.id)
-    except JobNotFound:
-        if enqueued.outcome == "replayed":
-            raise Refusal(JOB_GONE, "This submission was made before; its job was deleted since.") from None
-    enqueued = broker.enqueue(queue, job, durability=durability)  # the holder of the unique key was purged meanwhile
-    return enqueued, None if enqueued.outcome == "created" else stored(enqueued.id)
+    @openapi.REQUEUE_DEAD
+    @action(detail=True, methods=["post"], url_path="requeue-dead")
+    def requeue_dead(self, request: Request, queue: str) -> Response:
+        """Make dead jobs of a queue ready again."""
+        name = known(queue)
+        wanted = read_optional(plain(request), schemas.RequeueDead)
+        filters = Filters(
+            kind=wanted.kind or "",
+            tag=wanted.tag or "",
+            finished_from_ms=to_ms(wanted.finished_after) if wanted.finished_after else None,
+            finished_until_ms=to_ms(wanted.finished_before) if wanted.finished_before else None,
+        )
+        requeued, more = requeue_dead(get_broker(), get_inspector(), name, filters, limit=wanted.limit)
+        return Response(schemas.Requeued(requeued=requeued, more=more))
 
 
-def submission_of(request: HttpRequest) -> Submission | None:
-    """Return what makes this submission recognisable, None without an Idempotency-Key.
+class WorkerViewSet(ViewSet):
+    """See who works."""
 
-    The key is a structured string (draft-ietf-httpapi-idempotency-key-header-07), taken without its quotes too.
-    """
-    header = request.headers.get("Idempotency-Key")
-    if header is None:
-        return None
-    found = IDEMPOTENCY_KEY.fullmatch(header.strip())
-    if found is None:
-        raise Refusal(BAD_REQUEST, "The Idempotency-Key must be 1 to 200 visible ASCII characters.")
-    key = f"{request.path} {found['quoted'] or found['bare']}"
-    return Submission(key=key, fingerprint=hashlib.sha256(request.body).hexdigest())
+    http_method_names = ["get", "head"]
+
+    @openapi.LIST_WORKERS
+    def list(self, request: Request) -> Response:  # noqa: ARG002 - DRF's signature
+        """Return the workers that are alive."""
+        figures = get_inspector().stats_of(known_queues())
+        alive = {
+            worker.id: worker for stats in figures for worker in stats.workers if schemas.is_live(worker, stats.at)
+        }
+        return Response(schemas.WorkerPage(items=[schemas.Worker.of(alive[name]) for name in sorted(alive)]))
+
+
+def plain(request: Request) -> HttpRequest:
+    """Return Django's own request: DRF's parsers have no part in this."""
+    return request._request  # noqa: SLF001 - DRF has no other name for it
+
+
+def require_own(request: HttpRequest, job_id: str) -> None:
+    """Raise JobNotFound for a job that the caller may not know of, as if there were none."""
+    caller = caller_of(request)
+    if MANAGE not in caller.scopes and not caller.sees(get_inspector().job(job_id).owner):
+        raise JobNotFound(job_id)
 
 
 def stored(job_id: str) -> schemas.Job:

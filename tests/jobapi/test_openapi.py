@@ -15,8 +15,9 @@ from django.test import Client
 COMMITTED = settings.BASE_DIR / "openapi.yaml"
 
 OPERATIONS = {
-    "submitJob", "getJob", "cancelJob", "requeueJob", "listQueues", "getQueue", "pauseQueue", "resumeQueue",
-    "getLivez", "getReadyz",
+    "submitJob", "submitJobs", "listJobs", "getJob", "deleteJob", "cancelJob", "requeueJob",
+    "listQueues", "getQueue", "changeQueue", "pauseQueue", "resumeQueue", "purgeQueue", "requeueDeadJobs",
+    "listWorkers", "getLivez", "getReadyz",
 }  # fmt: skip
 
 
@@ -91,6 +92,7 @@ def test_a_submitted_job_is_as_the_contract_says(post: Any, contract: dict[str, 
     assert set(job) == set(contract["components"]["schemas"]["Job"]["required"])
 
 
+@pytest.mark.django_db  # a file that is closed looks at the connection that other tests left
 def test_the_docs_ask_no_other_host_and_have_no_script_inside(api: Client) -> None:
     page = api.get("/api/docs/").content.decode()
     script = api.get("/api/docs/?script=").content.decode()
@@ -102,3 +104,16 @@ def test_the_docs_ask_no_other_host_and_have_no_script_inside(api: Client) -> No
     for address in re.findall(r'(?:src|href)="(/static/[^"]*)"', page):
         with closing(api.get(address)) as found:
             assert found.status_code == 200
+
+
+@pytest.mark.django_db  # a file that is closed looks at the connection that other tests left
+def test_redoc_shows_the_contract_from_this_server(api: Client) -> None:
+    page = api.get("/api/redoc/").content.decode()
+
+    addresses = re.findall(r'(?:src|href|spec-url)="([^"]*)"', page)
+    assert "/api/openapi.yaml" in page
+    assert all(address.startswith("/") and not address.startswith("//") for address in addresses)
+    for address in addresses:
+        if address.startswith("/static/"):
+            with closing(api.get(address)) as found:
+                assert found.status_code == 200

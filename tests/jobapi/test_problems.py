@@ -38,7 +38,7 @@ def debug(request: pytest.FixtureRequest, settings: LazySettings) -> bool:
         ("GET", "/api/v1/queues/", {}, 404, "not_found"),
         ("GET", "/livez/", {}, 404, "not_found"),
         ("GET", "/static/nothing.js", {}, 404, "not_found"),
-        ("GET", "/api/v1/jobs", {}, 405, "method_not_allowed"),
+        ("GET", "/api/v1/jobs/bulk", {}, 405, "method_not_allowed"),
         ("PUT", "/api/v1/jobs", {}, 405, "method_not_allowed"),
         ("OPTIONS", "/api/v1/jobs", {}, 405, "method_not_allowed"),
         ("TRACE", "/api/v1/queues", {}, 405, "method_not_allowed"),
@@ -91,7 +91,7 @@ def test_what_is_forbidden_is_a_403(api: Client, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_405_names_the_methods_that_are_known(api: Client) -> None:
-    assert api.put("/api/v1/jobs")["Allow"] == "POST"
+    assert api.put("/api/v1/jobs")["Allow"] == "GET, HEAD, POST"
     assert api.delete("/livez")["Allow"] == "GET, HEAD"
 
 

@@ -12,9 +12,9 @@ from queueing import Broker
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 FIELDS = [
-    "id", "kind", "queue", "state", "priority", "payload", "tags", "created_at", "run_at", "expires_at", "started_at",
-    "finished_at", "attempt", "max_attempts", "timeout_seconds", "cancel_requested", "position", "result", "error",
-    "progress", "attempts",
+    "id", "kind", "queue", "state", "priority", "tags", "created_at", "run_at", "expires_at", "started_at",
+    "finished_at", "attempt", "max_attempts", "timeout_seconds", "cancel_requested", "position", "progress",
+    "request_id", "error", "payload", "result", "attempts",
 ]  # fmt: skip
 
 
