@@ -30,18 +30,30 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import DatabaseError, connections
 
+from jobapi.outside import LOOPBACK
+from queueing import StoreUnavailable
+from queueing.audit import check_server, reasons_to_refuse
+from queueing.conf import get_client
 from queueing.embedded import EmbeddedServer, EmbeddedServerError
 from queueing.lifeline import tied_to_us
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READY_SECONDS = 60  # the longest the API may take to its first answer
 PROBE_SECONDS = 0.1  # between two questions to an API that starts
-API_THREADS = 32  # requests served at a time; those that wait for Redis must not hold up the rest
+MAX_HEAD_BYTES = 64 * 1024  # of a request: its line and headers
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach an API that listens everywhere
 
 
 class LaunchError(Exception):
     """The product cannot start or go on; the text is one line for the person at the terminal."""
+
+    exit_code = 1
+
+
+class UnfitServer(LaunchError):
+    """The database server would lose jobs: starting again cannot help."""
+
+    exit_code = 78  # EX_CONFIG of sysexits.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +130,11 @@ class Launcher:
             part.hurry()
 
     def _start(self) -> None:
+        require_auth_mode()
         require_free_address(settings.HOST, settings.PORT)
         if settings.EMBEDDED_VALKEY:
             self._start_valkey()
+        refuse_unfit_server()
         self._prepare_database()
         self._spawn("API", api_command(), stop_seconds=20)
         self._spawn("worker", [sys.executable, "manage.py", "runworker"], stop_seconds=40)
@@ -175,6 +189,8 @@ class Launcher:
         self.say(f"docs       {base}/api/docs/")
         self.say(f"dashboard  {base}/dashboard/")
         self.say(f"metrics    {base}/metrics")
+        if settings.AUTH_MODE != "oauth2":
+            self.say("anyone who reaches it may use it; AUTH_MODE=oauth2 asks for a token")
         self.say(f"ready: {base}")
 
     def _stop(self) -> None:
@@ -188,12 +204,30 @@ class Launcher:
             self.say(f"{part.name} {'stopped' if in_order else late}")
 
 
+def refuse_unfit_server() -> None:
+    """Raise UnfitServer when the database server's settings would lose jobs.
+
+    One that cannot be reached is no reason not to start: /readyz tells when it can, and examines it then.
+    """
+    try:
+        unfit = reasons_to_refuse(check_server(get_client(), volatile_allowed=settings.ALLOW_VOLATILE))
+    except StoreUnavailable:
+        return
+    if unfit:
+        raise UnfitServer("; ".join(unfit))
+
+
 def api_command() -> list[str]:
     """Return the command that serves the API."""
-    granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "--log-level", "error"]
+    # Two arenas for all threads: with one for each, what large bodies leave behind adds up (200 MiB against 115)
+    memory = ["/usr/bin/env", "MALLOC_ARENA_MAX=2"]
+    granian = [*memory, sys.executable, "-m", "granian", "--interface", "rsgi", "--log-level", "error"]
     address = ["--host", settings.HOST, "--port", str(settings.PORT)]
-    limits = ["--blocking-threads", str(API_THREADS), "--workers-kill-timeout", "10"]
-    return [*granian, *address, *limits, "settings.wsgi:application"]
+    # Of HTTP/1 alone: while granian waits to see which version a client speaks, no time limit holds
+    protocol = ["--http", "1", "--no-ws", "--http1-buffer-size", str(MAX_HEAD_BYTES)]
+    head_ms = round(settings.REQUEST_SECONDS * 1000)
+    limits = ["--http1-header-read-timeout", str(head_ms), "--workers-kill-timeout", "10"]
+    return [*granian, *address, *protocol, *limits, "settings.rsgi:application"]
 
 
 def ensure_staff_user(username: str, password: str) -> str | None:
@@ -207,6 +241,15 @@ def ensure_staff_user(username: str, password: str) -> str | None:
     generated = "" if password else secrets.token_urlsafe(12)
     users.objects.create_superuser(username, password=password or generated)
     return generated or None
+
+
+def require_auth_mode() -> None:
+    """Let the parts run without authorization where nobody else can reach them; elsewhere somebody has to choose."""
+    if settings.AUTH_MODE:
+        return
+    if settings.HOST not in LOOPBACK:
+        raise LaunchError(f"AUTH_MODE must be set, to oauth2 or none: others can reach {settings.HOST}")
+    os.environ["AUTH_MODE"] = "none"
 
 
 def require_free_address(host: str, port: int) -> None:

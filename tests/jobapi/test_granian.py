@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 
 import pytest
-from django.conf import settings
 from redis import Redis
 
 from jobapi.bodies import MAX_BODY_BYTES
 from queueing.embedded import EmbeddedServer
+from tests.system.http.server import ApiServer
 
 BODY = b'{"kind":"echo"}'
 GZIPPED = gzip.compress(BODY, mtime=0)
@@ -25,24 +21,14 @@ Exchange = Callable[..., bytes]
 
 
 @pytest.fixture(scope="module")
-def port(valkey_server: EmbeddedServer) -> Iterator[int]:
-    """Run the API under granian on a free port."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port: int = free.getsockname()[1]
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "settings.wsgi:application"]
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "settings.test"}
-    process = subprocess.Popen(
-        command, cwd=settings.BASE_DIR, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+def port(valkey_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Serve the API on a free port."""
+    server = ApiServer(tmp_path_factory.mktemp("api") / "api.log")
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if b"Started worker" in line:
-                break
-        yield port
+        server.wait_until_ready()
+        yield server.port
     finally:
-        process.terminate()
-        process.communicate(timeout=20)
+        server.close()
 
 
 @pytest.fixture

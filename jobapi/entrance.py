@@ -1,0 +1,136 @@
+"""The way in under granian: a request is given a thread once its body is here.
+
+granian's WSGI interface gives each request a thread at once, which a body that never comes holds for ever: as many such
+bodies as there are threads stop the API. Here the event loop (granian's RSGI interface) waits for the bodies, and not
+longer than a client may take; Django (WSGI) gets requests that have arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from django.core.handlers.wsgi import WSGIHandler
+from granian.rsgi import ProtocolClosed, ProtocolError, Scope
+
+THREADS = 32  # requests served at a time; those that wait for Redis must not hold up the rest
+SMALL_BODY_BYTES = 64 * 1024  # as many may come at once as there are connections
+LARGE_BODIES = 8  # that may come, and be served, at a time: what they take of the memory is bounded
+
+Environ = dict[str, Any]
+Headers = list[tuple[str, str]]
+
+
+class Exchange(Protocol):
+    """One request's body and answer, as granian gives them."""
+
+    async def __call__(self) -> bytes:
+        """Return the body once it is here; raises ProtocolError or ProtocolClosed when it will not be."""
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send the answer, from any thread."""
+
+
+class Entrance:
+    """An RSGI application in front of Django; a body may take `body_seconds` and have `max_body_bytes`."""
+
+    def __init__(self, django: WSGIHandler, *, body_seconds: float, max_body_bytes: int) -> None:
+        self._django = django
+        self._body_seconds = body_seconds
+        self._max_body_bytes = max_body_bytes
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
+        self._large_bodies = asyncio.Semaphore(LARGE_BODIES)
+
+    async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
+        """Serve a request; the thread that serves it sends the answer."""
+        environ = environ_of(scope)
+        async with self._large_bodies if _length(environ) > SMALL_BODY_BYTES else contextlib.nullcontext():
+            environ["wsgi.input"] = io.BytesIO(await self._body(environ, exchange))
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._serve, environ, exchange)
+
+    async def _body(self, environ: Environ, exchange: Exchange) -> bytes:
+        """Return the body; nothing of one that is late or cut off, or that will be refused for its length."""
+        if 0 < _length(environ) <= self._max_body_bytes:
+            with contextlib.suppress(TimeoutError, ProtocolError, ProtocolClosed):
+                async with asyncio.timeout(self._body_seconds):
+                    return await exchange()
+        return b""
+
+    def _serve(self, environ: Environ, exchange: Exchange) -> None:
+        answer = Answer()
+        with contextlib.closing(self._django(environ, answer.start)) as pieces:
+            exchange.response_bytes(answer.status, answer.headers, b"".join([*answer.written, *pieces]))
+
+
+class Answer:
+    """What a WSGI application has said of its answer."""
+
+    def __init__(self) -> None:
+        self.status: int = HTTPStatus.INTERNAL_SERVER_ERROR
+        self.headers: Headers = []
+        self.written: list[bytes] = []
+
+    def start(self, status: str, headers: Headers, _error: Any = None, /) -> Callable[[bytes], object]:
+        """Note the status and the headers (PEP 3333, start_response)."""
+        self.status, self.headers = int(status.partition(" ")[0]), headers
+        return self.written.append
+
+
+def environ_of(scope: Scope) -> Environ:
+    """Return the environ of a request (PEP 3333), all but its body."""
+    server, _, port = scope.server.rpartition(":")
+    environ = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": _native(scope.path),
+        "QUERY_STRING": _native(scope.query_string),
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "SERVER_NAME": server.strip("[]"),
+        "SERVER_PORT": port,
+        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        **headers_of(scope),
+    }
+    # A target with a host goes before the header (RFC 9112, section 3.2.2); no host at all is for Django to refuse
+    environ["HTTP_HOST"] = scope.authority or environ.get("HTTP_HOST", "")
+    return environ
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Return the headers under their WSGI names, repeated ones joined; a value that is not ASCII is empty.
+
+    A name with an underscore is left out: in WSGI it would pass for the one with a dash, which a proxy may vouch for.
+    """
+    values: dict[str, list[str]] = {name: [] for name in scope.headers.keys() if "_" not in name}  # noqa: SIM118
+    for name, value in scope.headers.items():
+        if name in values:
+            values[name].append(value)
+    return {_variable(name): (";" if name == "cookie" else ",").join(found) for name, found in values.items()}
+
+
+def _variable(name: str) -> str:
+    variable = name.upper().replace("-", "_")
+    return variable if variable in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{variable}"
+
+
+def _length(environ: Environ) -> int:
+    """Return the length that a body says it has; 0 for what is no number, which Django refuses."""
+    sent: str = environ.get("CONTENT_LENGTH", "")
+    return int(sent) if sent.isascii() and sent.isdecimal() and len(sent) < 19 else 0
+
+
+def _native(text: str) -> str:
+    """Return text as WSGI has it: each byte of its UTF-8 a character."""
+    return text.encode().decode("latin-1")

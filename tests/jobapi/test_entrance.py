@@ -1,0 +1,197 @@
+"""What the entrance makes of a request: when it gives it a thread, and what Django gets to see."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from granian.rsgi import ProtocolClosed, ProtocolError
+
+from jobapi import entrance
+from jobapi.entrance import Entrance, environ_of
+
+BODY = b'{"kind":"echo"}'
+
+
+class Headers:
+    """Headers as granian has them: values that are not ASCII are missing from the items."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._pairs = pairs
+
+    def keys(self) -> list[str]:
+        return list(dict(self._pairs))
+
+    def items(self) -> list[tuple[str, str]]:
+        return [(name, value) for name, value in self._pairs if value.isascii()]
+
+
+@dataclass
+class Scope:
+    """A request as granian describes it."""
+
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    method: str = "POST"
+    path: str = "/api/v1/jobs"
+    query_string: str = "a=b"
+    http_version: str = "1.1"
+    server: str = "127.0.0.1:8000"
+    client: str = "192.0.2.7:54321"
+    scheme: str = "http"
+    authority: str | None = None
+
+    @property
+    def headers(self) -> Headers:
+        return Headers(self.pairs)
+
+
+class Exchange:
+    """A body, None for one that never comes; keeps the answer."""
+
+    def __init__(self, body: bytes | None, error: Exception | None = None) -> None:
+        self._body = body
+        self._error = error
+        self.asked = False
+        self.answer: tuple[int, list[tuple[str, str]], bytes] | None = None
+
+    async def __call__(self) -> bytes:
+        self.asked = True
+        if self._error is not None:
+            raise self._error
+        if self._body is None:
+            await asyncio.Event().wait()
+        return self._body or b""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.answer = (status, headers, body)
+
+
+class Echo:
+    """A WSGI application that answers the body it got."""
+
+    def __call__(self, environ: dict[str, Any], start: Any) -> Any:
+        start("202 Accepted", [("X-Length", environ.get("CONTENT_LENGTH", ""))])
+        return Pieces(environ["wsgi.input"].read())
+
+
+class Pieces(list[bytes]):
+    """An answer's body, piece by piece."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__([body[:5], body[5:]])
+
+    def close(self) -> None: ...
+
+
+def entrance_to(application: Any, body_seconds: float) -> Any:
+    return Entrance(application, body_seconds=body_seconds, max_body_bytes=100)
+
+
+def serve(scope: Scope, exchange: Exchange) -> Exchange:
+    asyncio.run(entrance_to(Echo(), 0.05).__rsgi__(scope, exchange))
+    return exchange
+
+
+def environ(*pairs: tuple[str, str], **request: Any) -> dict[str, Any]:
+    scope: Any = Scope(list(pairs), **request)
+    return environ_of(scope)
+
+
+def of_length(length: int) -> Scope:
+    return Scope([("host", "localhost"), ("content-length", str(length))])
+
+
+def test_a_body_is_served_and_the_answer_sent() -> None:
+    served = serve(of_length(len(BODY)), Exchange(BODY))
+
+    assert served.answer == (202, [("X-Length", "15")], BODY)
+
+
+@pytest.mark.parametrize(
+    "exchange", [Exchange(None), Exchange(None, ProtocolClosed()), Exchange(None, ProtocolError())]
+)
+def test_a_body_that_does_not_come_is_served_as_an_empty_one(exchange: Exchange) -> None:
+    served = serve(of_length(len(BODY)), exchange)
+
+    assert served.answer == (202, [("X-Length", "15")], b"")
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        Scope([("transfer-encoding", "chunked")]),
+        of_length(0),
+        of_length(101),
+        of_length(10**30),
+        Scope([("content-length", "15"), ("content-length", "15")]),
+        Scope(),
+    ],
+)
+def test_a_body_without_a_length_or_too_large_is_not_waited_for(scope: Scope) -> None:
+    served = serve(scope, Exchange(None))
+
+    assert not served.asked
+    assert served.answer is not None
+    assert served.answer[2] == b""
+
+
+def test_only_so_many_large_bodies_are_taken_in_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance, "SMALL_BODY_BYTES", 20)
+    monkeypatch.setattr(entrance, "LARGE_BODIES", 2)
+    entry = entrance_to(Echo(), 30)
+    large = [Exchange(None) for _ in range(3)]
+    small = Exchange(BODY)
+
+    async def all_at_once() -> None:
+        tasks = [asyncio.ensure_future(entry.__rsgi__(of_length(50), exchange)) for exchange in large]
+        await entry.__rsgi__(of_length(15), small)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(all_at_once())
+
+    assert [exchange.asked for exchange in large] == [True, True, False]
+    assert small.answer is not None
+
+
+def test_an_environ_has_what_wsgi_asks_for() -> None:
+    seen = environ(("host", "localhost"), ("content-type", "application/json"), ("x-request-id", "a1b2c3d4"), path="/é")
+
+    assert seen["REQUEST_METHOD"] == "POST"
+    assert seen["PATH_INFO"] == "/\xc3\xa9"
+    assert seen["QUERY_STRING"] == "a=b"
+    assert seen["CONTENT_TYPE"] == "application/json"
+    assert seen["HTTP_X_REQUEST_ID"] == "a1b2c3d4"
+    assert (seen["SERVER_NAME"], seen["SERVER_PORT"]) == ("127.0.0.1", "8000")
+    assert seen["REMOTE_ADDR"] == "192.0.2.7"
+
+
+def test_an_ipv6_address_is_without_its_brackets() -> None:
+    assert environ(client="[2001:db8::1]:4711")["REMOTE_ADDR"] == "2001:db8::1"
+
+
+def test_a_header_sent_twice_is_one_list_and_cookies_are_joined_as_such() -> None:
+    seen = environ(("accept", "a"), ("accept", "b"), ("cookie", "c=1"), ("cookie", "d=2"))
+
+    assert (seen["HTTP_ACCEPT"], seen["HTTP_COOKIE"]) == ("a,b", "c=1;d=2")
+
+
+def test_a_name_with_an_underscore_does_not_pass_for_the_one_with_a_dash() -> None:
+    seen = environ(("x_forwarded_for", "192.0.2.1"), ("content_length", "5"))
+
+    assert not {"HTTP_X_FORWARDED_FOR", "CONTENT_LENGTH", "HTTP_CONTENT_LENGTH"} & set(seen)
+
+
+def test_a_value_that_is_not_ascii_is_empty_and_not_missing() -> None:
+    assert environ(("idempotency-key", "ü"))["HTTP_IDEMPOTENCY_KEY"] == ""
+
+
+def test_the_host_of_the_target_goes_before_the_header() -> None:
+    assert environ(("host", "localhost"), authority="evil.example")["HTTP_HOST"] == "evil.example"
+
+
+def test_without_any_host_there_is_an_empty_one_for_django_to_refuse() -> None:
+    assert environ()["HTTP_HOST"] == ""
