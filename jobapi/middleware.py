@@ -8,15 +8,15 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from jobapi.problems import CONTENT_TYPE, answer_to_status
-from jobapi.request_ids import HEADER, request_id_of
+from jobapi.request_ids import HEADER, request_id_of, serving
 
-FOR_PEOPLE = ("/admin/", "/dashboard/")  # pages: their errors stay pages
+FOR_OTHERS = ("/admin/", "/dashboard/", "/oauth/")  # pages stay pages, and errors of OAuth as RFC 6749 has them
 NOT_STORED = ("/api/v1/", "/livez", "/readyz")
-KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")
+KEPT_HEADERS = ("Allow", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate")
 
 
 class FrontDoorMiddleware:
-    """Name every answer's request, forbid to store the API's answers, and turn error pages into problems.
+    """Name the request in every answer and log line, forbid to store answers, and turn error pages into problems.
 
     It stands first, so that it sees the answers of all others, Django's refusal of a host included.
     """
@@ -25,6 +25,10 @@ class FrontDoorMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        with serving(request):
+            return self._answer(request)
+
+    def _answer(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         if response.status_code >= 400:
             response = _as_problem(request, response)
@@ -36,7 +40,7 @@ class FrontDoorMiddleware:
 
 def _as_problem(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Return the answer as a problem; a page stays a page where people read it."""
-    if response.headers.get("Content-Type") == CONTENT_TYPE or request.path.startswith(FOR_PEOPLE):
+    if response.headers.get("Content-Type") == CONTENT_TYPE or request.path.startswith(FOR_OTHERS):
         return response
     problem = answer_to_status(request, response.status_code)
     for name in KEPT_HEADERS:
