@@ -19,4 +19,4 @@ WORKDIR /srv/jobapi
 USER 10001:10001
 EXPOSE 8000
 VOLUME /var/lib/jobapi
-CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "settings.wsgi:application"]
+CMD ["python", "manage.py", "api"]

@@ -7,12 +7,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import depth, idle, throughput
+from benchmarks import authorization, depth, idle, throughput
 from benchmarks.report import Progress, Section, write
 from queueing.embedded import EmbeddedServer
 
 FOLDER = Path(__file__).parent
-BENCHMARKS = {"depth": depth.run, "idle": idle.run, "throughput": throughput.run}
+BENCHMARKS = {
+    "authorization": authorization.run,
+    "depth": depth.run,
+    "idle": idle.run,
+    "throughput": throughput.run,
+}
 
 
 def main() -> int:

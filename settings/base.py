@@ -6,15 +6,16 @@ Each variable X may also be given as X_FILE, the path of a file that holds the v
 from __future__ import annotations
 
 import os
+import re
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import FileAwareEnv
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from queueing.connections import plain
 from queueing.embedded import default_url
 from settings.logs import logging_config
 
@@ -45,10 +46,14 @@ def kept_secret(path: Path) -> str:
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or kept_secret(VAR_DIR / "secret_key")
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])  # keys of before, while some use them
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 
 HOST = env.str("HOST", default="127.0.0.1")
 PORT = env.int("PORT", default=8000)
+REQUEST_SECONDS = env.float("REQUEST_SECONDS", default=30.0)  # a client has for the head of a request, and for its body
+if not 1 <= REQUEST_SECONDS <= 60:
+    raise ImproperlyConfigured("REQUEST_SECONDS must be between 1 and 60")
 STAFF_USERNAME = env.str("STAFF_USERNAME", default="admin")
 STAFF_PASSWORD = env.str("STAFF_PASSWORD", default="")
 
@@ -56,8 +61,10 @@ QUEUES: list[str] = env.list("QUEUES", default=["default"])
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=30.0)
 if not 0 < LEASE_SECONDS <= 3600:
     raise ImproperlyConfigured("LEASE_SECONDS must lie above 0 and be at most 3600")
+MEMORY_LIMIT_MB = env.int("MEMORY_LIMIT_MB", default=0)  # of a worker process; 0 for none
 REPLICAS = env.int("REPLICAS", default=1)  # that must have a job submitted with durability `replicated`
 ALLOW_VOLATILE = env.bool("ALLOW_VOLATILE", default=False)  # accept a database server without a journal
+FAULTS = env.str("FAULTS", default="")  # for tests: where this process fails on purpose (queueing.fault_points)
 HTTP_REQUEST_ALLOWED_HOSTS: list[str] = env.list("HTTP_REQUEST_ALLOWED_HOSTS", default=[])
 
 INSTALLED_APPS = [
@@ -71,21 +78,27 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_prometheus",
+    "oauth2_provider",
+    "axes",
     "jobapi",
+    "jobapi.oauth",
     "worker",
 ]
 
 MIDDLEWARE = [
     "jobapi.middleware.FrontDoorMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "jobapi.throttling.ThrottlingMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "jobapi.permissions.ScopeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 
@@ -117,6 +130,8 @@ def database() -> dict[str, Any]:
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
         }
+    if config["ENGINE"] == "django.db.backends.postgresql":
+        config["OPTIONS"] = {"connect_timeout": 2, "tcp_user_timeout": 2000, **config.get("OPTIONS", {})}
     return config
 
 
@@ -127,7 +142,7 @@ EMBEDDED_VALKEY = not env.str("REDIS_URL", default="")  # `manage.py up` starts 
 REDIS_URL: str = default_url(VAR_DIR) if EMBEDDED_VALKEY else env.str("REDIS_URL")
 
 
-def cache(client_name: str) -> dict[str, Any]:
+def cache(client_name: str, *, timeout_seconds: float = 1) -> dict[str, Any]:
     """Return a django-redis cache on REDIS_URL that fails fast and never sends a command twice.
 
     django-redis shares one connection pool per URL: the client name keeps the pools of two aliases apart.
@@ -136,14 +151,15 @@ def cache(client_name: str) -> dict[str, Any]:
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": f"{REDIS_URL}{'&' if '?' in REDIS_URL else '?'}client_name={client_name}",
         "OPTIONS": {
-            "SOCKET_CONNECT_TIMEOUT": 0.5,
-            "SOCKET_TIMEOUT": 1,
-            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
+            "SOCKET_CONNECT_TIMEOUT": min(0.5, timeout_seconds),
+            "SOCKET_TIMEOUT": timeout_seconds,
+            "CONNECTION_POOL_KWARGS": plain(),
         },
     }
 
 
-CACHES = {"default": cache("cache") | {"KEY_PREFIX": "cache"}, "queue": cache("queue")}
+# Where calls are counted: together with the call itself, which waits for "queue", this stays below 2 s in an outage
+CACHES = {"default": cache("cache", timeout_seconds=0.25) | {"KEY_PREFIX": "cache"}, "queue": cache("queue")}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -165,7 +181,97 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="jobs@localhost")
 
 LOGGING = logging_config(env.str("LOG_LEVEL", default="INFO"))
 
+# --- who may call ---
+
+# The API does not start without: jobapi.checks
+AUTH_MODE = env.str("AUTH_MODE", default="none" if DEBUG else "").strip()
+PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")  # how clients know this server; as they call it, when empty
+OAUTH_ISSUER = env.str("OAUTH_ISSUER", default="")  # whose tokens are valid; our own exchange server's, when empty
+OAUTH_AUDIENCE = env.str("OAUTH_AUDIENCE", default="")  # what the issuer calls this API
+OAUTH_ALGORITHMS: list[str] = env.list("OAUTH_ALGORITHMS", default=["RS256", "PS256", "ES256", "EdDSA"])
+OAUTH_TOKEN_TYPES: list[str] = env.list("OAUTH_TOKEN_TYPES", default=["at+jwt"])
+OAUTH_CLIENT_CLAIM = env.str("OAUTH_CLIENT_CLAIM", default="client_id")
+OAUTH_SCOPE_CLAIM = env.str("OAUTH_SCOPE_CLAIM", default="scope")
+OAUTH_INTROSPECTION_CLIENT_ID = env.str("OAUTH_INTROSPECTION_CLIENT_ID", default="")  # tokens are opaque, when set
+OAUTH_INTROSPECTION_CLIENT_SECRET = env.str("OAUTH_INTROSPECTION_CLIENT_SECRET", default="").strip()
+OAUTH_CACHE_SECONDS = env.float("OAUTH_CACHE_SECONDS", default=60.0)  # a token taken back is good so long at most
+OAUTH_TOKEN_SECONDS = env.int("OAUTH_TOKEN_SECONDS", default=3600)  # a token of our own lasts
+MONITORING_TOKEN = env.str("MONITORING_TOKEN", default="").strip()
+MONITORING_NETWORKS: list[str] = env.list("MONITORING_NETWORKS", default=[])
+
+OAUTH2_PROVIDER_APPLICATION_MODEL = "oauth.Client"
+OAUTH2_PROVIDER: dict[str, Any] = {
+    "SCOPES": {
+        "jobs:read": "Look at its own jobs, and at queues",
+        "jobs:write": "Submit, cancel, requeue and delete its own jobs",
+        "queues:manage": "Steer queues, and see and steer the jobs of all clients",
+    },
+    "SCOPES_BACKEND_CLASS": "jobapi.oauth.scopes.ClientScopes",
+    "APPLICATION_ADMIN_CLASS": "jobapi.oauth.admin.ClientAdmin",
+    "CLIENT_SECRET_HASHER": "pbkdf2_sha256_client",
+    "ACCESS_TOKEN_EXPIRE_SECONDS": OAUTH_TOKEN_SECONDS,
+    "REFRESH_TOKEN_EXPIRE_SECONDS": 30 * 24 * 3600,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "PKCE_REQUIRED": True,
+    "ALLOWED_REDIRECT_URI_SCHEMES": ["https"] if PUBLIC_URL.startswith("https:") else ["https", "http"],
+    "OIDC_ISS_ENDPOINT": PUBLIC_URL,
+    "OAUTH2_RESPONSE_TYPES_SUPPORTED": ["code"],
+    "OAUTH2_GRANT_TYPES_SUPPORTED": ["authorization_code", "client_credentials", "refresh_token"],
+    # RFC 9700, Best Current Practice for OAuth 2.0 Security: all of it
+    "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_METHOD": True,
+    "COMPLIANT_BCP_RFC9700_ACCESS_TOKEN_TRANSPORT": True,
+    "COMPLIANT_BCP_RFC9700_AUTHZ_RESPONSE_ISS": True,
+    "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
+    "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
+    "COMPLIANT_BCP_RFC9700_REDIRECT_URI_MATCHING": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
+}
+
+# --- staff ---
+
+LOGIN_URL = "admin:login"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "jobapi.oauth.hashers.ClientSecretHasher",
+]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = 5  # wrong passwords of one name from one address, before
+AXES_COOLOFF_TIME = timedelta(minutes=15)  # without a try
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # a name alone would let anyone lock staff out
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+SESSION_COOKIE_AGE = 12 * 3600
+CSRF_COOKIE_HTTPONLY = True
+
+if PUBLIC_URL.startswith("https:"):
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
+    CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+    SECURE_SSL_REDIRECT = True
+    SECURE_SSL_HOST = PUBLIC_URL.removeprefix("https://")
+    SECURE_REDIRECT_EXEMPT = ["^livez$", "^readyz$", "^metrics$"]  # asked from inside, past the proxy that has the TLS
+    if env.bool("TLS_PROXY", default=False):  # it must set, or remove, this header of every request
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
 # --- the API's front door: kept by jobapi ---
+
+
+def rate_limit(name: str) -> tuple[int, int] | None:
+    """Return the calls and the seconds of a limit such as 100/60; None, the default, sets no limit."""
+    text = env.str(name, default="").strip()
+    found = re.fullmatch("([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", text)
+    if text and not found:
+        raise ImproperlyConfigured(f"{name} must be calls/seconds, such as 100/60, not {text!r}")
+    return (int(found[1]), int(found[2])) if found else None
+
+
+RATE_LIMITS = {"writes": rate_limit("RATE_LIMIT_WRITES"), "reads": rate_limit("RATE_LIMIT_READS")}  # of one client
+DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024  # above jobapi's own limits, which answer as problems
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
@@ -173,7 +279,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PARSER_CLASSES": [],  # jobapi.bodies reads the bodies
     "DEFAULT_RENDERER_CLASSES": ["jobapi.renderers.StructRenderer"],
     "DEFAULT_METADATA_CLASS": None,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "jobapi.openapi.CallSchema",
     "EXCEPTION_HANDLER": "jobapi.problems.answer_to",
 }
 
@@ -183,10 +289,30 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "POSTPROCESSING_HOOKS": ["jobapi.openapi.add_schemas"],
+    "SERVERS": [{"url": "/", "description": "The server that gives this document."}],
+    "LICENSE": {"name": "Proprietary", "identifier": "LicenseRef-Proprietary"},
+    "POSTPROCESSING_HOOKS": [
+        "jobapi.openapi.add_schemas",
+        "jobapi.openapi.add_security",
+        "jobapi.openapi.add_limits",
+        "jobapi.openapi.add_links",
+    ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},  # the default asks a host outside
-    "TAGS": [{"name": "jobs"}, {"name": "queues"}, {"name": "probes"}],
+    "REDOC_DIST": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {
+        "deepLinking": True,
+        "validatorUrl": None,  # the default asks a host outside
+    },
+    "SWAGGER_UI_OAUTH2_CONFIG": {
+        "clientId": env.str("DOCS_CLIENT_ID", default=""),
+        "usePkceWithAuthorizationCodeGrant": True,
+    },
+    "TAGS": [
+        {"name": "jobs", "description": "Submit jobs and follow them."},
+        {"name": "queues", "description": "Look at queues, stop and start them, and set their limits."},
+        {"name": "workers", "description": "See who works on what."},
+        {"name": "probes", "description": "Whether the process lives, and can serve."},
+    ],
 }
 # --- end of the API's front door ---

@@ -11,8 +11,12 @@ from pathlib import Path
 
 CONFIGURED = (
     "ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMAIL_URL", "HOST", "HTTP_REQUEST_ALLOWED_HOSTS", "PORT",
-    "ALLOW_VOLATILE", "DEFAULT_FROM_EMAIL", "LEASE_SECONDS", "LOG_LEVEL", "REPLICAS",
-    "QUEUES", "REDIS_URL", "STAFF_PASSWORD", "STAFF_USERNAME",
+    "ALLOW_VOLATILE", "DEFAULT_FROM_EMAIL", "FAULTS", "LEASE_SECONDS", "LOG_LEVEL", "MEMORY_LIMIT_MB", "REPLICAS",
+    "AUTH_MODE", "DOCS_CLIENT_ID", "MONITORING_NETWORKS", "MONITORING_TOKEN", "OAUTH_ALGORITHMS", "OAUTH_AUDIENCE",
+    "OAUTH_CACHE_SECONDS", "OAUTH_CLIENT_CLAIM", "OAUTH_INTROSPECTION_CLIENT_ID", "OAUTH_INTROSPECTION_CLIENT_SECRET",
+    "OAUTH_ISSUER", "OAUTH_SCOPE_CLAIM", "OAUTH_TOKEN_SECONDS", "OAUTH_TOKEN_TYPES", "PUBLIC_URL",
+    "SECRET_KEY_FALLBACKS", "TLS_PROXY",
+    "RATE_LIMIT_READS", "RATE_LIMIT_WRITES", "QUEUES", "REDIS_URL", "STAFF_PASSWORD", "STAFF_USERNAME",
 )  # fmt: skip
 
 runner = os.environ.get("PYTEST_XDIST_WORKER", "alone")  # of the processes that share the tests, each has a server
@@ -29,4 +33,5 @@ os.environ.setdefault("SECRET_KEY", "only-for-tests")
 
 from settings.base import *  # noqa: E402, F403 - the environment has to be set first
 
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+AUTH_MODE = AUTH_MODE or "none"  # noqa: F405
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", "jobapi.oauth.hashers.ClientSecretHasher"]

@@ -16,12 +16,12 @@ class Command(BaseCommand):
     help = "Run Valkey (unless REDIS_URL is set), the API and one worker; Ctrl-C stops them in order."
 
     def handle(self, **_options: Any) -> None:
-        """Exit with 0 when told to stop, with 1 when a part cannot start or ends by itself."""
+        """Exit with 0 when told to stop, with 1 when a part cannot start or ends by itself, with 78 as it says."""
         try:
             Launcher(self._say).run()
         except LaunchError as error:
             self.stderr.write(str(error))
-            sys.exit(1)
+            sys.exit(error.exit_code)
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
