@@ -7,7 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	--custom-compile-command 'make requirements' pyproject.toml
 
-.PHONY: help install up test check bench requirements
+NODE := tests/system/http/node
+
+.PHONY: help install node up test soak check bench requirements
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -15,11 +17,16 @@ help: ## List the targets
 
 install: .venv/dev.stamp ## Create .venv and install everything, hash-checked (nothing to do when up to date)
 
+node: $(NODE)/node_modules/.package-lock.json ## Install the npm packages that some tests need, as their lock says
+
 up: .venv/runtime.stamp ## Start it all: Valkey, the API and one worker; Ctrl-C stops them in order
 	@exec $(BIN)/python manage.py up
 
 test: .venv/dev.stamp ## Run the tests, against real servers on private sockets
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
+soak: .venv/dev.stamp ## Run the fault tests in their long form, one after the other, with their figures (about 80 minutes)
+	SOAK=1 $(BIN)/python -m pytest --capture no tests/system/faults tests/system/http
 
 check: .venv/dev.stamp ## Run the linters, the type checker, the import contracts and Django's own checks
 	$(BIN)/ruff check
@@ -48,3 +55,7 @@ requirements: .venv/dev.stamp ## Compile requirements*.txt anew from pyproject.t
 .venv/dev.stamp: requirements-dev.txt | .venv/bin/python
 	$(PIP) install --require-hashes --requirement requirements-dev.txt
 	@touch .venv/runtime.stamp $@
+
+$(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
+	npm ci --prefix $(NODE) --no-progress --loglevel=error
+	@touch $@

@@ -1,7 +1,11 @@
-"""Real workers on the emptied server of the session."""
+"""What tests of real processes share: seed, form (short or long), a fast disk, and workers on the session's server."""
 
 from __future__ import annotations
 
+import os
+import random
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,31 @@ import pytest
 from redis import Redis
 
 from tests.system.processes import RunWorker
+
+MEMORY_DISK = Path("/dev/shm")  # an fsync there takes no time: a killed server has written all that it answered
+
+
+@pytest.fixture
+def soak() -> bool:
+    """Whether to run the long form."""
+    return os.environ.get("SOAK", "") not in ("", "0")
+
+
+@pytest.fixture
+def seed() -> int:
+    """Return the seed of the run: SEED from the environment to repeat one, else a new one."""
+    return int(os.environ.get("SEED") or random.SystemRandom().randrange(1_000_000))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Give a directory whose disk is fast where there is one."""
+    if not os.access(MEMORY_DISK, os.W_OK):
+        yield tmp_path
+        return
+    path = Path(tempfile.mkdtemp(prefix="jobapi-test-", dir=MEMORY_DISK))
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,29 @@ def is_running(pid: int) -> bool:
     return status.rpartition(") ")[2][0] != "Z"
 
 
-class RunWorker:
-    """`manage.py runworker` with some arguments, in a process group of its own, its output in a file."""
+def is_session_alive(leader: int) -> bool:
+    """Whether any process runs in the session that a process began, be it gone or not."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            state, _, _, session = path.read_text().rpartition(") ")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                return True
+    return False
 
-    def __init__(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+
+class RunWorker:
+    """`manage.py runworker` with some arguments, in a process group of its own, its output in a file.
+
+    `within` is a command that becomes it.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], log: Path, environment: Mapping[str, str], within: Sequence[str] = ()
+    ) -> None:
         self._log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "runworker", *arguments],
+                [*within, sys.executable, "manage.py", "runworker", *arguments],
                 cwd=PROJECT,
                 env={**os.environ, "DJANGO_SETTINGS_MODULE": "settings.test", **environment},
                 stdout=output,

@@ -264,6 +264,9 @@ def test_a_running_job_is_cancelled_from_another_process(
         (["--interval", "nan"], "nan is not above zero"),
         (["--drain", "--interval", "5"], "not allowed with argument"),
         (["--grace-seconds", "soon"], "invalid float value"),
+        (["--memory-limit-mb", "plenty"], "invalid int value"),
+        (["--memory-limit-mb", "-1"], "--memory-limit-mb: -1 is too little, 1 slots need at least 144"),
+        (["--memory-limit-mb", "200", "--concurrency", "8"], "200 is too little, 8 slots need at least 256"),
     ],
 )
 def test_wrong_arguments_exit_with_2_and_say_what_is_wrong(run_worker: Start, arguments: list[str], named: str) -> None:
