@@ -18,6 +18,7 @@ class Execution:
 
     job: str
     pid: int
+    session: int  # of processes: all end with the worker, which began it
     attempt: int
     fence: int
     started_at: float
@@ -53,11 +54,11 @@ class History:
         self.acknowledged: set[str] = set()
         self.deaths: dict[int, float] = {}
         self._by_fence: dict[tuple[str, int], Execution] = {}
-        for name, line in ledger.read(folder):
+        for name, line in ledger.Reader(folder).new_lines():
             self._note(name, line)
         for execution in self.executions:
-            if execution.ended_at == math.inf and execution.pid in self.deaths:
-                execution.ended_at = self.deaths[execution.pid]
+            if execution.ended_at == math.inf:
+                execution.ended_at = min(self.deaths.get(one, math.inf) for one in (execution.pid, execution.session))
 
     def _note(self, name: str, line: ledger.Line) -> None:
         match line["event"]:
@@ -78,6 +79,7 @@ class History:
         self._by_fence[name, line["fence"]] = Execution(
             job=line["job"],
             pid=line["pid"],
+            session=line["session"],
             attempt=line["attempt"],
             fence=line["fence"],
             started_at=line["at"],
@@ -117,9 +119,9 @@ class History:
         )
 
     def cut_short_by(self, pid: int) -> list[Execution]:
-        """Return the runs that the death of a process ended."""
+        """Return the runs that the death of a process ended, those in processes of its own included."""
         at = self.deaths[pid]
-        return [execution for execution in self.executions if execution.pid == pid and execution.ended_at == at]
+        return [one for one in self.executions if pid in (one.pid, one.session) and one.ended_at == at]
 
     def seconds_to_next_start(self, execution: Execution) -> float:
         """Return how long after the end of a run the job was started again; infinity if it never was."""

@@ -33,6 +33,11 @@ def written_down(work: Callable[[Any, JobContext], Any]) -> Callable[[Any, JobCo
     return run
 
 
+def write_down_the_end() -> None:
+    """Leave a line that this process dies: all that it runs ends with it."""
+    ledger.of_this_process().write(ledger.DIED, pid=os.getpid())
+
+
 def pass_time(seconds: float) -> None:
     """Sleep in short steps, between which an interrupt strikes."""
     until = time.monotonic() + seconds
@@ -51,6 +56,7 @@ def work(payload: Any, job: JobContext) -> None:
 @written_down
 def leave(payload: Any, job: JobContext) -> None:
     """End the process without a word."""
+    write_down_the_end()
     os._exit(9)
 
 
@@ -58,6 +64,7 @@ def leave(payload: Any, job: JobContext) -> None:
 @written_down
 def read_nowhere(payload: Any, job: JobContext) -> None:
     """Read at address 0."""
+    write_down_the_end()
     ctypes.string_at(0)
 
 
@@ -73,4 +80,15 @@ def loop(payload: Any, job: JobContext) -> None:
 @written_down
 def recurse(payload: Any, job: JobContext) -> None:
     """Call itself for ever."""
-    recurse(payload, job)
+
+    def deeper() -> None:
+        deeper()
+
+    deeper()
+
+
+@handler("faults.hoard")
+@written_down
+def hoard(payload: Any, job: JobContext) -> None:
+    """Take 2 GiB of memory, and fill it."""
+    bytearray(2 * 1024**3)

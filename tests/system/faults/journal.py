@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ def file_of(folder: Path) -> Path:
 @contextmanager
 def served(original: Path, journal: bytes) -> Iterator[Redis]:
     """Start a server on a copy of the data of a stopped one, with another journal."""
-    copy = original.parent / f"{original.name}-copy"
+    copy = Path(tempfile.mkdtemp(dir=original))
     shutil.copytree(original / "valkey" / "appendonlydir", copy / "valkey" / "appendonlydir")
     file_of(copy).write_bytes(journal)
     server = EmbeddedServer(copy)

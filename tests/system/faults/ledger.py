@@ -32,7 +32,7 @@ class Ledger:
 
     def write(self, event: str, **fields: Any) -> None:
         """Append a line; it is the operating system's, and survives this process, when this returns."""
-        line = json.dumps({"event": event, "at": time.monotonic(), **fields}) + "\n"
+        line = json.dumps({"event": event, "at": time.monotonic(), "session": os.getsid(0), **fields}) + "\n"
         os.write(self._file, line.encode())
 
     def close(self) -> None:
@@ -45,9 +45,19 @@ def of_this_process() -> Ledger:
     return Ledger(Path(os.environ[FOLDER_VARIABLE]), f"worker-{os.getpid()}")
 
 
-def read(folder: Path) -> Iterator[tuple[str, Line]]:
-    """Yield every line of every file, with the name of the file; one that is still being written is not there yet."""
-    for path in sorted(folder.glob("*.jsonl")):
-        whole_lines, _, _ = path.read_text().rpartition("\n")
-        for text in whole_lines.splitlines():
-            yield path.name, json.loads(text)
+class Reader:
+    """Reads the files of a folder, each line once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[str, int] = {}
+
+    def new_lines(self) -> Iterator[tuple[str, Line]]:
+        """Yield what is new, with the name of the file; a line that is still being written is not there yet."""
+        for path in sorted(self._folder.glob("*.jsonl")):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path.name, 0))
+                whole_lines, end, _ = file.read().rpartition(b"\n")
+            self._read[path.name] = self._read.get(path.name, 0) + len(whole_lines + end)
+            for text in whole_lines.splitlines():
+                yield path.name, json.loads(text)

@@ -7,10 +7,11 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -21,13 +22,15 @@ from queueing.embedded import EmbeddedServer, EmbeddedServerError
 from queueing.jobs import new_job_id
 from queueing.keys import queue_keys
 from tests.system.faults import ledger
+from tests.system.faults.api import Api, Callers
 from tests.system.faults.checker import History
-from tests.system.faults.ledger import Ledger
-from tests.system.processes import RunWorker, wait_until
+from tests.system.faults.ledger import Ledger, Reader
+from tests.system.processes import RunWorker, is_session_alive, wait_until
 
 QUEUE = "default"
 KEYS = queue_keys(QUEUE)
 DRAIN_SECONDS = 60.0
+CLAIMING_AGAIN_SECONDS = 5.0  # what a worker may take once the database is back
 
 
 def work(seconds: float) -> NewJob:
@@ -90,6 +93,17 @@ class Producer:
                 continue
 
 
+AnyProcess = TypeVar("AnyProcess", RunWorker, Api)
+
+
+@dataclass(slots=True)
+class Replaced(Generic[AnyProcess]):
+    """Processes that are started anew when they end, and with which codes they ended."""
+
+    running: list[AnyProcess]
+    ends: Counter[int] = field(default_factory=Counter)
+
+
 class Rig:
     """The world of one test; everything that it starts ends with it."""
 
@@ -100,26 +114,38 @@ class Rig:
         self.client: Redis = connect(self.server.url)
         self.broker = Broker(self.client)
         self.workers: list[RunWorker] = []
+        self.apis: list[Api] = []
         self.environment: dict[str, Any] = {"LEASE_SECONDS": 2}
         self.folder = folder
         self._ledgers = folder / "ledgers"
         self._ledgers.mkdir()
         self._book = Ledger(self._ledgers, "nemesis")
+        self._reader = Reader(self._ledgers)
 
-    def start_worker(self, *arguments: str, **environment: Any) -> RunWorker:
+    def start_worker(self, *arguments: str, within: Sequence[str] = (), **environment: Any) -> RunWorker:
         """Start `runworker` on this server, with the handlers of the workload."""
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        worker = RunWorker(arguments, log, self._variables(environment), within)
+        self.workers.append(worker)
+        return worker
+
+    def start_api(self, *, host: str = "127.0.0.1", within: Sequence[str] = (), **environment: Any) -> Api:
+        """Start the API on this server."""
+        api = Api(self.folder / f"api-{len(self.apis)}.log", self._variables(environment), host=host, within=within)
+        self.apis.append(api)
+        return api
+
+    def _variables(self, given: dict[str, Any]) -> dict[str, str]:
         variables = {
+            "AUTH_MODE": "none",
             "DJANGO_SETTINGS_MODULE": "tests.system.faults.settings",
             "VAR_DIR": self.folder,
             "REDIS_URL": self.server.url,
             ledger.FOLDER_VARIABLE: self._ledgers,
             **self.environment,
-            **environment,
+            **given,
         }
-        log = self.folder / f"worker-{len(self.workers)}.log"
-        worker = RunWorker(arguments, log, {name: str(value) for name, value in variables.items()})
-        self.workers.append(worker)
-        return worker
+        return {name: str(value) for name, value in variables.items()}
 
     def start_workers(self, count: int, *arguments: str) -> list[RunWorker]:
         """Start workers and return once each has shown itself."""
@@ -134,14 +160,59 @@ class Rig:
     def kill(self, worker: RunWorker) -> None:
         """End a worker as a crash would, and write down when it was gone."""
         worker.kill()
-        self._book.write(ledger.DIED, pid=worker.pid)
+        self._write_down_the_end(worker)
 
     def terminate(self, worker: RunWorker, seconds: float = 15.0) -> int:
         """End a worker in order, write down when it was gone, and return its exit code."""
         worker.terminate()
         code = worker.wait(seconds)
-        self._book.write(ledger.DIED, pid=worker.pid)
+        self._write_down_the_end(worker)
         return code
+
+    def _write_down_the_end(self, process: RunWorker | Api) -> None:
+        """Write down that a process is gone, once those that it ran jobs in are gone too."""
+        wait_until(lambda: not is_session_alive(process.pid))
+        self._book.write(ledger.DIED, pid=process.pid)
+
+    @contextmanager
+    def replacing(self, *starts: Callable[[], AnyProcess]) -> Iterator[Replaced[AnyProcess]]:
+        """Keep processes running meanwhile: start each anew once it has ended, and write down that it has."""
+        kept = Replaced(running=[start() for start in starts])
+        stopping = threading.Event()
+
+        def replace() -> None:
+            while not stopping.wait(0.01):
+                for number, process in enumerate(kept.running):
+                    if (code := process.process.poll()) is not None:
+                        self._write_down_the_end(process)
+                        kept.ends[code] += 1
+                        kept.running[number] = starts[number]()
+
+        keeper = threading.Thread(target=replace)
+        keeper.start()
+        try:
+            yield kept
+        finally:
+            stopping.set()
+            keeper.join()
+
+    def wait_for_claims(self, processes: int, since: float, seconds: float = 15.0) -> list[float]:
+        """Wait until as many processes have started a job since some moment; return how long after it each did."""
+        first: dict[int, float] = {}
+
+        def have_started() -> bool:
+            for _, line in self._reader.new_lines():
+                if line["event"] == ledger.STARTED and line["at"] > since:
+                    first.setdefault(line["pid"], line["at"] - since)
+            return len(first) >= processes
+
+        wait_until(have_started, seconds)
+        return list(first.values())
+
+    def calling(self, api: Callable[[], Api], count: int, watched: str) -> Callers:
+        """Return clients of the API that submit jobs and look at the job `watched`."""
+        books = [Ledger(self._ledgers, f"client-{number}") for number in range(count)]
+        return Callers(api, books, watched=watched, job={"kind": "faults.work", "payload": {"seconds": 0.005}})
 
     @contextmanager
     def producing(self, *shares: Iterable[NewJob]) -> Iterator[list[Producer]]:
@@ -169,10 +240,29 @@ class Rig:
             self._book.write(ledger.ACKNOWLEDGED, job=job_id)
         return ids
 
+    def accepts(self) -> bool:
+        """Enqueue a job and tell whether it was accepted."""
+        try:
+            self.broker.enqueue(QUEUE, NewJob.of("echo"))
+        except StoreUnavailable:
+            return False
+        return True
+
     def wait_until_done(self, seconds: float = DRAIN_SECONDS) -> None:
         """Wait until no job is ready, scheduled or running."""
-        unfinished = (KEYS.ready, KEYS.scheduled, KEYS.running)
-        wait_until(lambda: not any(self.client.zcard(key) for key in unfinished), seconds)
+        wait_until(lambda: not any(self._sizes(KEYS.ready, KEYS.scheduled, KEYS.running)), seconds)
+
+    def wait_until_idle(self, seconds: float = DRAIN_SECONDS) -> None:
+        """Wait until no job is ready or running; some may be scheduled."""
+        wait_until(lambda: not any(self._sizes(KEYS.ready, KEYS.running)), seconds)
+
+    def _sizes(self, *keys: str) -> list[int]:
+        """Return the sizes of sets, read together: jobs move between them."""
+        pipeline = self.client.pipeline(transaction=True)
+        for key in keys:
+            pipeline.zcard(key)
+        sizes: list[int] = pipeline.execute()
+        return sizes
 
     def stored(self) -> dict[str, State]:
         """Return the state of every job that the server has."""
@@ -206,8 +296,8 @@ class Rig:
 
     def close(self) -> None:
         """End every process."""
-        for worker in self.workers:
-            worker.kill()
+        for process in (*self.workers, *self.apis):
+            process.kill()
         with contextlib.suppress(EmbeddedServerError):  # it was never started
             self.server.kill()
         self.client.close()

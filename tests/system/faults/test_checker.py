@@ -27,7 +27,7 @@ def submitted(job: str) -> list[ledger.Line]:
 
 
 def started(pid: int, fence: int, at: float) -> ledger.Line:
-    return {"event": ledger.STARTED, "job": "j", "pid": pid, "attempt": 1, "fence": fence, "at": at}
+    return {"event": ledger.STARTED, "job": "j", "pid": pid, "session": pid, "attempt": 1, "fence": fence, "at": at}
 
 
 def ended(pid: int, fence: int, at: float, deadline: float = 100.0) -> ledger.Line:
@@ -74,6 +74,12 @@ def test_two_runs_overlap_while_the_first_goes_on_under_its_lease(
     lines = [*submitted("j"), started(1, 7, 1.0), first_end, started(2, 8, 1.5), ended(2, 8, 3.0)]
 
     assert bool(verdict_on(tmp_path, *lines).overlapping) == overlaps
+
+
+def test_a_run_in_a_process_of_its_own_ends_with_the_worker_that_started_it(tmp_path: Path) -> None:
+    in_a_cell = {**started(3, 7, 1.0), "session": 1}
+
+    assert not verdict_on(tmp_path, *submitted("j"), in_a_cell, died(1, 1.4), started(2, 8, 1.5), ended(2, 8, 3.0))
 
 
 def test_a_run_that_never_ended_overlaps_every_later_one(tmp_path: Path) -> None:

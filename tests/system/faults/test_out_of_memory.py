@@ -74,17 +74,9 @@ def test_workers_finish_what_a_full_server_holds_and_submitting_works_again_afte
     assert full.start_worker("--drain", "--concurrency", "4").wait(30) == 0
     full.client.config_set("maxmemory", 0)
     began = time.monotonic()
-    wait_until(lambda: is_accepted(full), 5)
+    wait_until(full.accepts, 5)
 
     history = full.assert_sound()
     full.say(finished_while_full=len(history.completed), accepted_after_seconds=f"{time.monotonic() - began:.2f}")
     assert full.states() == {"succeeded": 300, "ready": 1}
     assert set(history.completed.values()) == {1}
-
-
-def is_accepted(rig: Rig) -> bool:
-    try:
-        rig.broker.enqueue(QUEUE, NewJob.of("echo"))
-    except StoreUnavailable:
-        return False
-    return True

@@ -1,42 +1,90 @@
-"""Jobs that kill their worker, never end, or recurse without end, among jobs that do no harm."""
+"""Jobs that kill their process, never end, recurse without end or take all memory, among jobs that do no harm."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from itertools import cycle, islice
+
 import pytest
 
-from queueing import Inspector, NewJob, State
+from queueing import Inspector, NewJob
 from tests.system.faults.rig import Rig, work
 
-POISON = {
-    "faults.exit": ("LeaseExpired", NewJob.of("faults.exit")),
-    "faults.segfault": ("LeaseExpired", NewJob.of("faults.segfault")),
-    "faults.loop": ("AttemptTimeout", NewJob.of("faults.loop", timeout_seconds=0.5, max_attempts=1)),
-    "faults.recurse": ("RecursionError", NewJob.of("faults.recurse", max_attempts=1)),
+REASONS = {
+    "faults.exit": "Crashed: exit code 9",
+    "faults.segfault": "Crashed: signal 11 (SIGSEGV)",
+    "faults.loop": "AttemptTimeout",
+    "faults.recurse": "RecursionError",
+    "faults.hoard": "MemoryError",
 }
+LIMIT_MB = 1024
 
 
-@pytest.mark.timeout(900)
-def test_poison_jobs_end_dead_with_the_reason_and_all_others_finish(rig: Rig, soak: bool) -> None:
-    """Each process runs one job at a time: a job that shares a process with poison crashes with it."""
-    rig.environment["LEASE_SECONDS"] = 3
-    of_each = 5 if soak else 1
-    jobs = [work(rig.random.uniform(0, 0.02)) for _ in range(400 * of_each)]
-    jobs += [job for _, job in POISON.values() for _ in range(of_each)]
-    rig.random.shuffle(jobs)
-    rig.enqueue(jobs)
+def poison(count: int) -> list[NewJob]:
+    """Return poison of every kind, as many of each; what kills its process may try that more often than it can."""
+    return [
+        NewJob.of(kind, timeout_seconds=0.25, max_attempts=5 if reason.startswith("Crashed") else 2)
+        for kind, reason in islice(cycle(REASONS.items()), count)
+    ]
 
-    parent = rig.start_worker("--processes", "2", "--concurrency", "1")
-    rig.wait_until_done(600)
-    crashes = sum(event.get("action") == "child_died" for event in parent.events)
-    code = rig.terminate(parent)
 
-    stored = rig.stored()
-    reasons: dict[str, set[str]] = {}
-    for job_id, state in stored.items():
+def run(rig: Rig, jobs: list[NewJob], concurrency: int) -> list[str]:
+    """Let two processes do the jobs, and return their ids."""
+    ids = rig.enqueue(jobs)
+    arguments = ["--processes", "2", "--concurrency", str(concurrency), "--memory-limit-mb", str(LIMIT_MB)]
+    parent = rig.start_worker(*arguments)
+    rig.wait_until_done(1_200)
+    assert rig.terminate(parent) == 0
+    return ids
+
+
+def seconds_of(rig: Rig, ids: list[str]) -> float:
+    """Return how long it took to complete these jobs, from the first start on."""
+    executions = [execution for execution in rig.history().executions if execution.job in set(ids)]
+    ends = [execution.ended_at for execution in executions if execution.is_complete]
+    return max(ends) - min(execution.started_at for execution in executions)
+
+
+def ends_of(rig: Rig, ids: list[str]) -> dict[str, set[str]]:
+    """Return for each kind how its jobs ended."""
+    ends: dict[str, set[str]] = defaultdict(set)
+    for job_id in ids:
         job = Inspector(rig.client).job(job_id)
-        if state is not State.SUCCEEDED:
-            reasons.setdefault(job.kind, set()).add(f"{state}: {job.error.type if job.error else ''}")
-    rig.say(jobs=len(jobs), poison=4 * of_each, crashes_of_workers=crashes, ended_otherwise=reasons)
-    assert reasons == {kind: {f"dead: {reason}"} for kind, (reason, _) in POISON.items()}
-    assert rig.states() == {"succeeded": 400 * of_each, "dead": 4 * of_each}
-    assert code == 0
+        message = f": {job.error.message}" if job.error and job.error.type == "Crashed" else ""
+        ends[job.kind].add(f"{job.state} {job.error.type}{message}" if job.error else str(job.state))
+    return ends
+
+
+@pytest.mark.timeout(2_400)
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_one_percent_of_poison_ends_dead_and_costs_the_others_little(rig: Rig, soak: bool, concurrency: int) -> None:
+    """Only the long form judges the cost: in the short one the first crash, a restart and a lease, is most of it."""
+    rig.environment["LEASE_SECONDS"] = 3 if soak else 1
+    harmless = [work(rig.random.uniform(0, 0.1)) for _ in range(10_000 if soak else 300)]
+    mix = [*harmless, *poison(100 if soak else 5)]
+    rig.random.shuffle(mix)
+    baseline = seconds_of(rig, run(rig, harmless, concurrency)) if soak else 0.0
+
+    ids = run(rig, mix, concurrency)
+
+    seconds = seconds_of(rig, [job_id for job_id, job in zip(ids, mix, strict=True) if job.kind == "faults.work"])
+    restarts = sum(event.get("action") == "child_died" for event in rig.workers[-1].events)
+    figures = {"baseline_seconds": f"{baseline:.1f}", "ratio": f"{baseline / seconds:.2f}"} if soak else {}
+    rig.say(concurrency=concurrency, jobs=len(mix), restarts=restarts, seconds=f"{seconds:.1f}", **figures)
+    assert ends_of(rig, ids) == {"faults.work": {"succeeded"}} | {kind: {f"dead {REASONS[kind]}"} for kind in REASONS}
+    rig.assert_sound()
+    assert not soak or baseline / seconds >= 0.7
+
+
+def test_a_second_crash_hits_no_other_job(rig: Rig) -> None:
+    """All eight lose their lease with the first process; then each has one of its own."""
+    rig.environment["LEASE_SECONDS"] = 2
+    jobs = [*[work(2.5)] * 7, NewJob.of("faults.exit")]
+
+    ids = run(rig, jobs, concurrency=8)
+
+    attempts = [Inspector(rig.client).job(job_id).attempts for job_id in ids]
+    outcomes = [[attempt.outcome for attempt in of_one] for of_one in attempts]
+    rig.say(outcomes=outcomes)
+    assert outcomes == [["lost", "succeeded"]] * 7 + [["lost", "failed", "failed"]]
+    assert ends_of(rig, ids)["faults.exit"] == {"dead Crashed: exit code 9"}
