@@ -20,7 +20,9 @@ WAIT_MS = 500  # for replicas; with the other limits below the 2 s in which the 
 class Durability(enum.StrEnum):
     """What a stored job survives."""
 
-    ACCEPTED = "accepted"  # a killed server; a power cut but for the last second or two (appendfsync everysec)
+    # A killed server, unless an fsync was running: meanwhile it holds back what it writes, up to 2 s, and answers. A
+    # power cut but for the last second or two (appendfsync everysec)
+    ACCEPTED = "accepted"
     FSYNCED = "fsynced"  # a power cut (appendfsync always)
     REPLICATED = "replicated"  # the loss of the primary, if a replica that has it takes over
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.conf import settings
 from redis import Redis
@@ -18,8 +19,10 @@ from queueing.embedded import EmbeddedServer
 
 
 def pytest_configure() -> None:
-    """Take TERM like Ctrl-C: the servers stop and their directories go."""
+    """Take TERM like Ctrl-C: the servers stop and their directories go. No example fails for a slow machine."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    hypothesis.settings.register_profile("any machine", deadline=None)
+    hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
