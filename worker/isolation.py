@@ -153,6 +153,8 @@ class Cell:
         """Run the attempt of `lease` and return how it ended; raises CellUnavailable when it could not begin."""
         wires = self._open()
         started = time.monotonic()
+        if not lease.is_held(started):  # it took longer to make the process than the lease lasts
+            return outcome_of(lease, started, verdict_on(LeaseLost()))
         self._struck, self._kill_at = None, math.inf
         lease.enter(functools.partial(self._strike, lease.job.lease_token))
         with contextlib.suppress(OSError):  # it is dead, which its life will tell

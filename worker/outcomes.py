@@ -39,6 +39,8 @@ Verdict = tuple[str, bytes | None, JobError | None, int | None]
 def run_attempt(lease: Lease, handlers: Mapping[str, Handler], extend: Callable[[Lease], None]) -> Outcome:
     """Run the handler for the job of `lease` and return how it ended; raises nothing."""
     started = time.monotonic()
+    if not lease.is_held(started):  # this process was held up since it claimed the job
+        return outcome_of(lease, started, verdict_on(LeaseLost()))
     return outcome_of(lease, started, judge(lease, handlers, extend))
 
 

@@ -57,6 +57,13 @@ def run(cell: Cell, kind: str, payload: Any = None) -> Outcome:
     return cell.run(lease_for(kind, payload), ignore)
 
 
+def test_an_attempt_whose_lease_ended_while_its_process_was_made_does_not_begin(cell: Cell) -> None:
+    lease = lease_of(claimed(b'"hello"', kind="suspect.echo"), lease_seconds=0)
+
+    assert cell.run(lease, ignore).verdict == "lost"
+    assert run(cell, "suspect.echo", "hello").verdict == "succeeded"
+
+
 class Running:
     """An attempt in a cell, attended by a thread of its own."""
 

@@ -57,6 +57,16 @@ def test_a_returned_value_is_the_result() -> None:
     assert 0 <= outcome.duration_seconds < 10
 
 
+def test_an_attempt_whose_lease_is_over_does_not_begin() -> None:
+    """Somebody else may run the job by now, under a higher fence."""
+    begun: list[Any] = []
+    lease = lease_of(claimed(kind="tested"), lease_seconds=0)
+
+    outcome = run_attempt(lease, {"tested": lambda payload, job: begun.append(payload)}, ignore)
+
+    assert (outcome.verdict, begun) == ("lost", [])
+
+
 def test_none_is_no_result() -> None:
     outcome = attempt(lambda payload, job: None)
 
