@@ -18,7 +18,7 @@ class Execution:
 
     job: str
     pid: int
-    session: int  # of processes: all end with the worker, which began it
+    worker: int  # the process that claimed it, and with which the one that runs it ends
     attempt: int
     fence: int
     started_at: float
@@ -58,7 +58,7 @@ class History:
             self._note(name, line)
         for execution in self.executions:
             if execution.ended_at == math.inf:
-                execution.ended_at = min(self.deaths.get(one, math.inf) for one in (execution.pid, execution.session))
+                execution.ended_at = min(self.deaths.get(one, math.inf) for one in (execution.pid, execution.worker))
 
     def _note(self, name: str, line: ledger.Line) -> None:
         match line["event"]:
@@ -79,7 +79,7 @@ class History:
         self._by_fence[name, line["fence"]] = Execution(
             job=line["job"],
             pid=line["pid"],
-            session=line["session"],
+            worker=line["worker"],
             attempt=line["attempt"],
             fence=line["fence"],
             started_at=line["at"],
@@ -121,7 +121,7 @@ class History:
     def cut_short_by(self, pid: int) -> list[Execution]:
         """Return the runs that the death of a process ended, those in processes of its own included."""
         at = self.deaths[pid]
-        return [one for one in self.executions if pid in (one.pid, one.session) and one.ended_at == at]
+        return [one for one in self.executions if pid in (one.pid, one.worker) and one.ended_at == at]
 
     def seconds_to_next_start(self, execution: Execution) -> float:
         """Return how long after the end of a run the job was started again; infinity if it never was."""

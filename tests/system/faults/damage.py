@@ -29,6 +29,11 @@ COUNTERS = [
     "succeeded",
     "fair_every",
     "max_depth",
+    "max_attempts",
+    "timeout_ms",
+    "overflow",
+    "keep_succeeded_ms",
+    "keep_dead_count",
     "stale",
     "paused_until",
 ]

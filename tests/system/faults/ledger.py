@@ -26,13 +26,14 @@ Line = dict[str, Any]
 class Ledger:
     """One process's (or thread's) file."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, **about: Any) -> None:
         path = folder / f"{name}.{time.monotonic_ns()}.jsonl"
+        self._about = about
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
 
     def write(self, event: str, **fields: Any) -> None:
         """Append a line; it is the operating system's, and survives this process, when this returns."""
-        line = json.dumps({"event": event, "at": time.monotonic(), "session": os.getsid(0), **fields}) + "\n"
+        line = json.dumps({"event": event, "at": time.monotonic(), **self._about, **fields}) + "\n"
         os.write(self._file, line.encode())
 
     def close(self) -> None:
@@ -41,8 +42,15 @@ class Ledger:
 
 @functools.cache
 def of_this_process() -> Ledger:
-    """Return the ledger of this worker process, in the folder that its environment names."""
-    return Ledger(Path(os.environ[FOLDER_VARIABLE]), f"worker-{os.getpid()}")
+    """Return the ledger of this process that runs jobs, in the folder that its environment names."""
+    return Ledger(Path(os.environ[FOLDER_VARIABLE]), f"worker-{os.getpid()}", worker=worker_of(os.getpid()))
+
+
+def worker_of(pid: int) -> int:
+    """Return the worker that a process belongs to: itself, or whoever started the process it runs jobs in."""
+    while b"runworker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+    return pid
 
 
 class Reader:

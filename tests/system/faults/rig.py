@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import threading
 import time
@@ -19,7 +20,7 @@ from redis.exceptions import RedisError
 from queueing import Broker, NewJob, State, StoreUnavailable, connect
 from queueing.audit import audit_queue
 from queueing.embedded import EmbeddedServer, EmbeddedServerError
-from queueing.jobs import new_job_id
+from queueing.jobs import EPOCH_MS, TICKS_PER_MS, new_job_id
 from queueing.keys import queue_keys
 from tests.system.faults import ledger
 from tests.system.faults.api import Api, Callers
@@ -196,17 +197,21 @@ class Rig:
             stopping.set()
             keeper.join()
 
-    def wait_for_claims(self, processes: int, since: float, seconds: float = 15.0) -> list[float]:
-        """Wait until as many processes have started a job since some moment; return how long after it each did."""
+    def wait_for_claims(self, workers: int, since: float, seconds: float = 15.0) -> list[float]:
+        """Wait until as many workers have claimed and started a job since some moment; return when each first claimed.
+
+        That is in seconds after the moment. A start may come later: some jobs have to wait for a process of their own.
+        """
         first: dict[int, float] = {}
 
-        def have_started() -> bool:
+        def have_claimed() -> bool:
             for _, line in self._reader.new_lines():
-                if line["event"] == ledger.STARTED and line["at"] > since:
-                    first.setdefault(line["pid"], line["at"] - since)
-            return len(first) >= processes
+                if line["event"] == ledger.STARTED and (claimed_at := moment_of(line["fence"])) > since:
+                    worker = line["worker"]
+                    first[worker] = min(first.get(worker, math.inf), claimed_at - since)
+            return len(first) >= workers
 
-        wait_until(have_started, seconds)
+        wait_until(have_claimed, seconds)
         return list(first.values())
 
     def calling(self, api: Callable[[], Api], count: int, watched: str) -> Callers:
@@ -302,6 +307,11 @@ class Rig:
             self.server.kill()
         self.client.close()
         self._book.close()
+
+
+def moment_of(fence: int) -> float:
+    """Return when a claim was made, by the monotonic clock; fences come from the clock of the day."""
+    return (fence / TICKS_PER_MS + EPOCH_MS) / 1000 - (time.time() - time.monotonic())
 
 
 def is_alive(producers: list[Producer]) -> bool:

@@ -27,7 +27,7 @@ def submitted(job: str) -> list[ledger.Line]:
 
 
 def started(pid: int, fence: int, at: float) -> ledger.Line:
-    return {"event": ledger.STARTED, "job": "j", "pid": pid, "session": pid, "attempt": 1, "fence": fence, "at": at}
+    return {"event": ledger.STARTED, "job": "j", "pid": pid, "worker": pid, "attempt": 1, "fence": fence, "at": at}
 
 
 def ended(pid: int, fence: int, at: float, deadline: float = 100.0) -> ledger.Line:
@@ -77,7 +77,7 @@ def test_two_runs_overlap_while_the_first_goes_on_under_its_lease(
 
 
 def test_a_run_in_a_process_of_its_own_ends_with_the_worker_that_started_it(tmp_path: Path) -> None:
-    in_a_cell = {**started(3, 7, 1.0), "session": 1}
+    in_a_cell = {**started(3, 7, 1.0), "worker": 1}
 
     assert not verdict_on(tmp_path, *submitted("j"), in_a_cell, died(1, 1.4), started(2, 8, 1.5), ended(2, 8, 3.0))
 

@@ -28,6 +28,7 @@ from tests.system.faults.damage import ERROR
 from tests.system.faults.rig import KEYS, QUEUE
 
 ROUNDS, LONG_ROUNDS = 200, 5_000
+READERS = {"job", "page", "stats"}
 
 
 def snapshot(client: Redis) -> dict[bytes, bytes]:
@@ -47,7 +48,7 @@ def calls(client: Redis, broker: Broker, ids: list[str], dice: random.Random) ->
         id=job_id, queue=QUEUE, kind="echo", payload=b"1", payload_crc=0, attempt=1, max_attempts=5, timeout_ms=None,
         tags=(), created_at=damage.NEVER, lease_token=(token or b"0-0").decode(errors="replace"),
     )  # fmt: skip
-    finished = dice.choice([KEYS.succeeded, KEYS.dead, KEYS.cancelled, KEYS.expired])
+    finished = dice.choice(["succeeded", "dead", "cancelled", "expired"])
     waiting = dice.choice([State.READY, State.SCHEDULED, State.DEAD, State.SUCCEEDED])
     return {
         "enqueue": lambda: broker.enqueue_many(
@@ -56,15 +57,18 @@ def calls(client: Redis, broker: Broker, ids: list[str], dice: random.Random) ->
         "claim": lambda: broker.claim(QUEUE, "host:1:b", 3),
         "claim again": lambda: broker.exchange([broker.claim_step(QUEUE, "b", 3, nonce="0", again=True)]),
         "ack": lambda: broker.ack(job, b"1"),
-        "fail": lambda: broker.fail(job, ERROR, outcome=dice.choice(["failed", "dead", "cancelled"])),
+        "fail": lambda: broker.fail(job, ERROR, outcome=dice.choice(["failed", "crashed", "dead", "cancelled"])),
         "extend": lambda: broker.extend([(job, b"{}")]),
         "release": lambda: broker.release(job),
         "cancel": lambda: broker.cancel(job_id),
         "requeue": lambda: broker.requeue(job_id),
-        "reap": lambda: Broker(client, damage.STRICT).reap(QUEUE),
+        "delete": lambda: broker.delete(job_id),
+        "reap": lambda: Broker(client, damage.STRICT).reap(QUEUE, longest_ms=dice.choice([0, 60_000])),
         "promote": lambda: broker.promote(QUEUE),
         "expire": lambda: broker.expire(QUEUE),
-        "prune": lambda: scripts.run(PooledLink(client), Call("prune", KEYS, (-1, 0, 10), source=finished)),
+        "prune": lambda: scripts.run(
+            PooledLink(client), Call("prune", KEYS, (finished, -1, 0, 10), source=getattr(KEYS, finished))
+        ),
         "purge": lambda: broker.purge(QUEUE, waiting),
         "pause": lambda: broker.pause(QUEUE, reason="x"),
         "resume": lambda: broker.resume(QUEUE),
@@ -72,6 +76,13 @@ def calls(client: Redis, broker: Broker, ids: list[str], dice: random.Random) ->
         "beat": lambda: broker.beat(QUEUE, "host:1:b", b"{}", 30_000),
         "audit": lambda: list(audit_queue(client, QUEUE, repair=True)),
     }
+
+
+def test_every_script_that_writes_is_among_those_called(valkey: Redis) -> None:
+    broker = Broker(valkey)
+    names = calls(valkey, broker, damage.fill(broker), random.Random(0))
+
+    assert {name.split()[0] for name in names} | READERS == {path.stem for path in scripts.LUA_FOLDER.glob("*.lua")}
 
 
 def half_done(client: Redis, name: str, call: Callable[[], object]) -> str | None:

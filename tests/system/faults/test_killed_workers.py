@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from statistics import median
 
 import pytest
 
@@ -47,6 +48,7 @@ def test_killing_workers_loses_no_job_and_runs_none_twice_at_once(rig: Rig, soak
         cut_short=len(cut),
         ran_again_though_done=repeated,
         dead_after_three_kills=len(dead),
+        median_restart_seconds=f"{median(waits):.2f}" if waits else "none",
         longest_restart_seconds=f"{max(waits, default=0):.2f}",
     )
     assert kills > 0

@@ -79,7 +79,7 @@ def test_one_percent_of_poison_ends_dead_and_costs_the_others_little(rig: Rig, s
 def test_a_second_crash_hits_no_other_job(rig: Rig) -> None:
     """All eight lose their lease with the first process; then each has one of its own."""
     rig.environment["LEASE_SECONDS"] = 2
-    jobs = [*[work(2.5)] * 7, NewJob.of("faults.exit")]
+    jobs = [*[work(1.5)] * 7, NewJob.of("faults.exit")]
 
     ids = run(rig, jobs, concurrency=8)
 
