@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[2]
-WAIT_SECONDS = 15.0  # for what takes a second or two, the start of Python included
+WAIT_SECONDS = 40.0  # for what takes a second or two, the start of Python included, on however busy a machine
 
 
 def wait_until(reached: Callable[[], Any], seconds: float = WAIT_SECONDS) -> float:

@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -91,16 +92,16 @@ class History:
         execution.ended_at, execution.deadline = line["at"], line["deadline"]
         execution.is_complete = is_complete
 
-    @property
+    @cached_property
     def executions(self) -> list[Execution]:
         return list(self._by_fence.values())
 
-    @property
+    @cached_property
     def completed(self) -> Counter[str]:
         """Return how often each job was executed to its end."""
         return Counter(execution.job for execution in self.executions if execution.is_complete)
 
-    @property
+    @cached_property
     def by_job(self) -> dict[str, list[Execution]]:
         """Return the runs of each job in the order of their starts."""
         runs: dict[str, list[Execution]] = defaultdict(list)
@@ -123,7 +124,7 @@ class History:
         at = self.deaths[pid]
         return [one for one in self.executions if pid in (one.pid, one.worker) and one.ended_at == at]
 
-    def seconds_to_next_start(self, execution: Execution) -> float:
-        """Return how long after the end of a run the job was started again; infinity if it never was."""
-        later = [one.started_at for one in self.by_job[execution.job] if one.fence > execution.fence]
-        return min(later, default=math.inf) - execution.ended_at
+    def next_start(self, execution: Execution) -> Execution | None:
+        """Return the run of the same job that came next."""
+        later = [one for one in self.by_job[execution.job] if one.fence > execution.fence]
+        return min(later, key=lambda one: one.started_at, default=None)

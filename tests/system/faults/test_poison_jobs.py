@@ -7,7 +7,7 @@ from itertools import cycle, islice
 
 import pytest
 
-from queueing import Inspector, NewJob
+from queueing import Attempt, Inspector, NewJob
 from tests.system.faults.rig import Rig, work
 
 REASONS = {
@@ -46,13 +46,20 @@ def seconds_of(rig: Rig, ids: list[str]) -> float:
 
 
 def ends_of(rig: Rig, ids: list[str]) -> dict[str, set[str]]:
-    """Return for each kind how its jobs ended."""
+    """Return for each kind in which states its jobs are, and why: an attempt that others cut short tells nothing."""
     ends: dict[str, set[str]] = defaultdict(set)
     for job_id in ids:
         job = Inspector(rig.client).job(job_id)
-        message = f": {job.error.message}" if job.error and job.error.type == "Crashed" else ""
-        ends[job.kind].add(f"{job.state} {job.error.type}{message}" if job.error else str(job.state))
+        telling = [attempt for attempt in job.attempts if attempt.outcome != "lost"] or job.attempts
+        ends[job.kind] |= {f"{job.state} {reason_of(attempt)}".rstrip() for attempt in telling}
     return ends
+
+
+def reason_of(attempt: Attempt) -> str:
+    """Return why an attempt failed, empty if it did not."""
+    if attempt.error is None:
+        return ""
+    return f"Crashed: {attempt.error.message}" if attempt.error.type == "Crashed" else attempt.error.type
 
 
 @pytest.mark.timeout(2_400)
