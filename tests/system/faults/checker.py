@@ -124,6 +124,11 @@ class History:
         at = self.deaths[pid]
         return [one for one in self.executions if pid in (one.pid, one.worker) and one.ended_at == at]
 
+    def seconds_to_next_start(self, execution: Execution) -> float:
+        """Return how long after the end of a run the job was started again; infinity if it never was."""
+        after = self.next_start(execution)
+        return math.inf if after is None else after.started_at - execution.ended_at
+
     def next_start(self, execution: Execution) -> Execution | None:
         """Return the run of the same job that came next."""
         later = [one for one in self.by_job[execution.job] if one.fence > execution.fence]

@@ -22,10 +22,14 @@ LIMIT_MB = 1024
 
 def poison(count: int) -> list[NewJob]:
     """Return poison of every kind, as many of each; what kills its process may try that more often than it can."""
-    return [
-        NewJob.of(kind, timeout_seconds=0.25, max_attempts=5 if reason.startswith("Crashed") else 2)
-        for kind, reason in islice(cycle(REASONS.items()), count)
-    ]
+    options = {
+        "faults.exit": {"max_attempts": 5},
+        "faults.segfault": {"max_attempts": 5},
+        "faults.loop": {"max_attempts": 2, "timeout_seconds": 0.25},
+        "faults.recurse": {"max_attempts": 2},
+        "faults.hoard": {"max_attempts": 2},
+    }
+    return [NewJob.of(kind, **options[kind]) for kind in islice(cycle(options), count)]
 
 
 def run(rig: Rig, jobs: list[NewJob], concurrency: int) -> list[str]:
