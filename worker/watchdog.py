@@ -20,9 +20,9 @@ class Watchdog:
     """Ends the process when the consumer has not reached the queue for `limit_seconds` though it should have.
 
     What counts is a claim that went through (or that no slot is free), not a PING: connections that answer while
-    nothing is consumed are the fault this is for. It ends the process, too, when one of the threads it watches has
-    died of an error: without its lease keeper, say, a worker would run every long job in vain. It does so at once:
-    whatever hangs cannot hold it up.
+    nothing is consumed are the fault this is for. It ends the process, too, when one of the threads it watches dies of
+    an error, in that very moment: without its lease keeper a worker would run jobs on whose leases are over. Whatever
+    hangs cannot hold it up.
     """
 
     def __init__(self, *, limit_seconds: float = LIMIT_SECONDS, bite: Callable[[int], object] = os._exit) -> None:
@@ -30,22 +30,31 @@ class Watchdog:
         self._bite = bite
         self._stopping = threading.Event()
         self._watched: list[threading.Thread] = []
+        self._excepthook = threading.excepthook
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self.pat()
 
     def start(self, threads: Iterable[threading.Thread] = ()) -> None:
         """Start watching over the consumer and over threads that are to live as long as it does."""
         self._watched = list(threads)
+        threading.excepthook = self._heed
         self.pat()
         self._thread.start()
 
     def stop(self) -> None:
         """Stop watching."""
         self._stopping.set()
+        threading.excepthook = self._excepthook
 
     def pat(self) -> None:
         """Note that the worker works."""
         self._patted_at = time.monotonic()
+
+    def _heed(self, death: threading.ExceptHookArgs) -> None:
+        """Hear of the error that ends a thread, on that thread."""
+        self._excepthook(death)
+        if death.thread in self._watched:
+            self._end(EXIT_BROKEN, f"the thread {death.thread.name} died")
 
     def run_once(self, now: float) -> bool:
         """End the process if it is time to; returns whether it was."""

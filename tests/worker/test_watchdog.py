@@ -5,7 +5,17 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from worker.watchdog import EXIT_BROKEN, EXIT_STUCK, Watchdog
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return what a process would print of errors that end threads."""
+    deaths: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", deaths.append)
+    return deaths
 
 
 def test_it_ends_the_process_when_no_claim_went_through_for_too_long() -> None:
@@ -46,6 +56,35 @@ def test_a_stopped_watchdog_does_not_bite() -> None:
     watchdog.start()
     watchdog._thread.join(10)
 
+    assert codes == []
+
+
+def test_it_ends_the_process_in_the_moment_a_thread_that_it_watches_dies_of_an_error(heard: list[object]) -> None:
+    """No look of its own may lie between: a lease goes on running out meanwhile."""
+    codes: list[int] = []
+    watchdog = Watchdog(bite=codes.append)
+    keeper = threading.Thread(target=lambda: 1 / 0, name="lease-keeper")
+    watchdog.start([keeper])
+
+    keeper.start()
+    keeper.join()
+
+    watchdog.stop()
+    assert len(heard) == 1
+    assert codes == [EXIT_BROKEN]
+
+
+def test_an_error_in_a_thread_of_a_handlers_own_is_left_to_it(heard: list[object]) -> None:
+    codes: list[int] = []
+    watchdog = Watchdog(bite=codes.append)
+    watchdog.start([])
+
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+
+    watchdog.stop()
+    assert len(heard) == 1
     assert codes == []
 
 
