@@ -41,7 +41,8 @@ bench: .venv/dev.stamp ## Run the benchmarks
 
 requirements: .venv/dev.stamp ## Compile requirements*.txt anew from pyproject.toml
 	$(COMPILE) --output-file requirements.txt
-	$(COMPILE) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --extra tracing --constraint requirements.txt --output-file requirements-tracing.txt
+	$(COMPILE) --extra tracing --group dev --constraint requirements.txt --output-file requirements-dev.txt
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "python3 >= 3.11 is needed, and none was found on PATH" >&2; exit 1; }
