@@ -29,6 +29,15 @@ from queueing.errors import (
     SubmissionMismatch,
     WrongState,
 )
+from queueing.figures import (
+    AGE_BOUNDS_SECONDS,
+    RUN_BOUNDS_SECONDS,
+    WAIT_BOUNDS_SECONDS,
+    Histogram,
+    QueueHistory,
+    Run,
+    WaitingAges,
+)
 from queueing.inspector import Filters, Inspector, Listing, ListingMark, Page, PageMark, QueueStats, WorkerRecord
 from queueing.jobs import (
     JOB_ID_PATTERN,
@@ -47,10 +56,13 @@ from queueing.jobs import (
 from queueing.limits import Limits, Retention
 
 __all__ = [
+    "AGE_BOUNDS_SECONDS",
     "JOB_ID_PATTERN",
     "KIND_PATTERN",
     "MAX_PAYLOAD_BYTES",
     "QUEUE_PATTERN",
+    "RUN_BOUNDS_SECONDS",
+    "WAIT_BOUNDS_SECONDS",
     "Attempt",
     "Backoff",
     "Broker",
@@ -61,6 +73,7 @@ __all__ = [
     "Enqueued",
     "Extended",
     "Filters",
+    "Histogram",
     "Inspector",
     "InvalidJob",
     "InvalidLimit",
@@ -78,16 +91,19 @@ __all__ = [
     "PayloadTooLarge",
     "Policy",
     "QueueFull",
+    "QueueHistory",
     "QueueStats",
     "QueueingError",
     "Reaped",
     "Retention",
+    "Run",
     "State",
     "Step",
     "StoreFull",
     "StoreUnavailable",
     "Submission",
     "SubmissionMismatch",
+    "WaitingAges",
     "WorkerRecord",
     "WrongState",
     "connect",

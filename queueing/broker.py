@@ -16,6 +16,7 @@ from queueing.backoff import Backoff
 from queueing.connections import HELD_TIMEOUT_SECONDS, Argument, HeldLink, Link, PooledLink
 from queueing.durability import WAIT_MS, Durability, ServerReading
 from queueing.errors import DurabilityNotMet, JobNotFound, LeaseLost, QueueFull, QueueingError, SubmissionMismatch
+from queueing.figures import MAX_RUNS, Run
 from queueing.jobs import (
     DEFAULT_MAX_ATTEMPTS,
     Claim,
@@ -320,6 +321,12 @@ class Broker:
     def beat(self, queue: str, worker: str, about: bytes, forget_ms: int) -> None:
         """Keep a worker's sign of life (JSON; empty to forget it), forgetting those silent for `forget_ms`."""
         scripts.run(self._link, Call("beat", _keys(queue), (worker, about, forget_ms)))
+
+    def note_run(self, run: Run) -> None:
+        """Note for each of its queues that a run has ended."""
+        text = run.to_json()
+        for queue in run.queues:
+            scripts.run(self._link, Call("run", _keys(queue), (text, MAX_RUNS)))
 
     def wait_for_hint(self, queues: Sequence[str], timeout_seconds: float) -> bool:
         """Block until a job of one of the queues was enqueued or made ready, or the time is over; returns whether.

@@ -13,6 +13,20 @@ from redis import Redis
 from queueing import scripts
 from queueing.connections import PooledLink
 from queueing.errors import JobNotFound, QueueingError
+from queueing.figures import (
+    AGE_BOUNDS_SECONDS,
+    MAX_MINUTES,
+    MAX_RUNS,
+    RUN_BOUNDS_SECONDS,
+    WAIT_BOUNDS_SECONDS,
+    Histogram,
+    QueueHistory,
+    Run,
+    WaitingAges,
+    histogram_from_meta,
+    history_from_reply,
+    run_from_json,
+)
 from queueing.jobs import (
     EPOCH_MS,
     FINISHED_STATES,
@@ -48,7 +62,8 @@ class QueueStats:
 
     `counts` has every state. Ages are in seconds since the place of the job: when it was submitted, or first due.
     `counters` are totals since the queue was created and never reset; `last_minute` has those of the last full
-    minute, which are rates a minute.
+    minute, which are rates a minute. `waits` counts by how long jobs waited for their first attempt, `runs` by how
+    long attempts ran; `overdue_seconds` is for how long the lease that ended first is over, 0 when none is.
     """
 
     queue: str
@@ -65,6 +80,9 @@ class QueueStats:
     counters: Mapping[str, int]
     last_minute: Mapping[str, int]
     workers: tuple[WorkerRecord, ...]
+    waits: Histogram
+    runs: Histogram
+    overdue_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,12 +236,30 @@ class Inspector:
 
     def stats_of(self, queues: Sequence[str]) -> list[QueueStats]:
         """Return the figures of several queues in one round trip."""
-        calls = [Call("stats", _keys(queue)) for queue in queues]
-        replies = scripts.run_many(self._link, calls)
+        return [_read_stats(queue, reply) for queue, reply in self._ask("stats", queues)]
+
+    def history(self, queues: Sequence[str], minutes: int) -> list[QueueHistory]:
+        """Return the counters of the last minutes (MAX_MINUTES at most) of several queues in one round trip."""
+        minutes = min(max(minutes, 1), MAX_MINUTES)
+        return [history_from_reply(queue, minutes, reply) for queue, reply in self._ask("history", queues, minutes)]
+
+    def ages(self, queues: Sequence[str]) -> list[WaitingAges]:
+        """Return by how long their ready jobs have waited, for several queues in one round trip."""
+        bounds_ms = [bound * 1000 for bound in AGE_BOUNDS_SECONDS]
+        return [WaitingAges(queue=queue, counts=tuple(reply)) for queue, reply in self._ask("ages", queues, *bounds_ms)]
+
+    def runs(self, queues: Sequence[str]) -> list[Run]:
+        """Return the last runs of workers that drain these queues and end, the latest first; MAX_RUNS a queue."""
+        kept = {text for _, reply in self._ask("runs", queues, MAX_RUNS) for text in reply}
+        return sorted(map(run_from_json, kept), key=lambda run: run.ended_at, reverse=True)
+
+    def _ask(self, name: str, queues: Sequence[str], *arguments: int) -> list[tuple[str, Any]]:
+        """Run a script on several queues in one round trip; returns each queue with its reply."""
+        replies = scripts.run_many(self._link, [Call(name, _keys(queue), arguments) for queue in queues])
         for reply in replies:
             if isinstance(reply, QueueingError):
                 raise reply
-        return [_read_stats(queue, reply) for queue, reply in zip(queues, replies, strict=True)]
+        return list(zip(queues, replies, strict=True))
 
 
 def _keys(queue: str) -> QueueKeys:
@@ -310,7 +346,7 @@ def _job_of_page(row: list[Any], state: State) -> Job:
 
 
 def _read_stats(queue: str, reply: list[Any]) -> QueueStats:
-    now_ms, counts, oldest, newest, meta_pairs, minute_pairs, worker_pairs = reply
+    now_ms, counts, oldest, newest, meta_pairs, minute_pairs, worker_pairs, overdue_ms = reply
     meta = {name.decode(): value.decode() for name, value in _pairs(meta_pairs).items()}
     at = from_ms(int(now_ms))
     counters = {name: int(value) for name, value in meta.items() if name in COUNTERS}
@@ -331,6 +367,9 @@ def _read_stats(queue: str, reply: list[Any]) -> QueueStats:
         counters={name: counters.get(name, 0) for name in COUNTERS},
         last_minute={name.decode(): int(value) for name, value in _pairs(minute_pairs).items()},
         workers=tuple(_worker(name, value) for name, value in sorted(_pairs(worker_pairs).items())),
+        waits=histogram_from_meta("wait", WAIT_BOUNDS_SECONDS, meta),
+        runs=histogram_from_meta("run", RUN_BOUNDS_SECONDS, meta),
+        overdue_seconds=int(overdue_ms) / 1000,
     )
 
 
@@ -344,6 +383,7 @@ COUNTERS = (
     "dead",
     "cancelled",
     "expired",
+    "stopped",
     "released",
     "reaped",
     "requeued",

@@ -42,6 +42,7 @@ class QueueKeys:
     meta: str  # HASH clock, counters, paused, limits, generation
     wake: str  # LIST of at most 16 hints for idle workers; carries no job
     workers: str  # HASH worker -> JSON of its last sign of life
+    runs: str  # LIST of JSON, the runs of workers that ended, the latest first
     job_prefix: str  # + id: HASH, the record of a job
     unique_prefix: str  # + SHA-256 of the unique key: STRING, the id of the live job that holds it
     idempotency_prefix: str  # + SHA-256 of client, path and key: STRING `fingerprint id`, kept for 24 h
@@ -73,6 +74,7 @@ def queue_keys(queue: str) -> QueueKeys:
         meta=root + "meta",
         wake=root + "wake",
         workers=root + "workers",
+        runs=root + "runs",
         job_prefix=root + "job:",
         unique_prefix=root + "unique:",
         idempotency_prefix=root + "idempotency:",

@@ -21,17 +21,18 @@ local keep_ms, keep_count = tonumber(ARGV[4]), tonumber(ARGV[5])
 -- @include record
 -- @include finish
 -- @include retain
+-- @include observe
 
 redis.call('ZCARD', running)
 redis.call('ZCARD', succeeded)
 local replies, held, seen, stale = {}, {}, {}, 0
 for at = 6, #ARGV, 3 do
   local id, token = ARGV[at], ARGV[at + 1]
-  local job = read(id, 'tk', 'u')
+  local job = read(id, 'tk', 'u', 'st')
   local holds = job and job[2] == token
   if holds and job[1] == 'running' and not seen[id] then
     seen[id] = true
-    held[#held + 1] = { id = id, result = ARGV[at + 2], unique = job[3] }
+    held[#held + 1] = { id = id, result = ARGV[at + 2], unique = job[3], started = tonumber(whole(job[4])) }
   elseif not (holds and (job[1] == 'succeeded' or seen[id])) then
     stale = stale + 1
     holds = false
@@ -49,7 +50,9 @@ for _, job in ipairs(held) do
   redis.call('ZREM', running, job.id)
   redis.call('ZADD', succeeded, int(now_ms), job.id)
   give_up_unique(job.id, job.unique)
+  if job.started then observe('run', now_ms - job.started) end
 end
 count_minute('succeeded', #held)
+count_observed(count)
 retain('succeeded', succeeded, keep_ms, keep_count, 2 * #held)
 return replies

@@ -32,6 +32,8 @@ local again = ARGV[8] == '1'
 -- @include expire
 -- @include promote
 -- @include oldest
+-- @include observe
+local EPOCH_MS = 1767225600000
 
 local head = redis.call('HMGET', meta, 'clock', 'paused', 'paused_until', 'fair_every', 'claimed')
 local clock, claimed = tonumber(whole(head[1])) or 0, tonumber(whole(head[5])) or 0
@@ -87,13 +89,16 @@ if head[2] then
 end
 
 local function take(id)
-  local job = read(id, 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n')
+  local job = read(id, 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n', 'o')
   if not job or is_damaged(job) then return end
   local expires = tonumber(whole(job[2]))
   if expires and expires <= now_ms then return drop_expired(id, job[1], job[3]) end
   if job[2] then redis.call('ZREM', deadlines, id) end
   clock = math.max(clock + 1, now_ticks)
   local token, attempt = int(clock) .. '-' .. nonce, (tonumber(job[4]) or 0) + 1
+  if attempt == 1 and whole(job[15]) then
+    observe('wait', now_ms - EPOCH_MS - tonumber(job[15]) % TICKS_PER_PRIORITY / 100)
+  end
   redis.call('HSET', job_prefix .. id, 's', 'running', 'a', attempt, 'tk', token, 'w', worker, 'st', int(now_ms))
   hand_out(id, token, attempt, job)
 end
@@ -117,6 +122,7 @@ end
 if #jobs > 0 then
   redis.call('ZADD', running, unpack(leases))
   redis.call('HSET', meta, 'clock', int(clock), 'claimed', int(claimed + #jobs))
+  count_observed(count_minute)
 end
 local more_now = limit > 0 and #jobs == 0 and redis.call('ZCARD', ready) > 0
 return { 0, int(clock), more_now and 0 or due_in_ms(), jobs }

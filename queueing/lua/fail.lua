@@ -33,6 +33,7 @@ local outcome, max_crashes = ARGV[8], tonumber(ARGV[9])
 -- @include finish
 -- @include end_attempt
 -- @include wake
+-- @include observe
 local ENDED = { retrying = true, dead = true, cancelled = true, expired = true }
 
 local job = read(id, 'tk', 'a', 'm', 'st', 'w', 'u', 'x', 'cx', 'n')
@@ -55,7 +56,9 @@ local crashed = outcome == 'crashed'
 local crashes = (tonumber(whole(job[10])) or 0) + (crashed and 1 or 0)
 end_attempt(id, attempt, job[5], job[6], crashed and 'failed' or outcome, error)
 if crashed then redis.call('HSET', job_prefix .. id, 'n', crashes) end
-count_minute('failed', 1)
+if outcome == 'cancelled' then count('stopped', 1) else count_minute('failed', 1) end
+if whole(job[5]) then observe('run', now_ms - tonumber(job[5])) end
+count_observed(count)
 if outcome == 'cancelled' or job[9] then
   finish(id, 'cancelled', cancelled, job[7])
   count_minute('cancelled', 1)

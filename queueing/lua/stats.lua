@@ -14,7 +14,7 @@
 --
 -- Returns {now_ms, counts of ready, scheduled with retrying, running, succeeded, dead, cancelled and expired, oldest place
 -- of a ready job (ticks, -1: none), newest place, meta as pairs, counters of the last full minute as pairs, workers as
--- pairs}.
+-- pairs, for how long the lease that ended first is over (ms, 0: none is)}.
 local ready, scheduled, running, succeeded, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local cancelled, expired, meta, workers = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local minute_prefix = ARGV[1]
@@ -25,8 +25,10 @@ for n, set in ipairs({ ready, scheduled, running, succeeded, dead, cancelled, ex
   counts[n] = redis.call('ZCARD', set)
 end
 local _, oldest = oldest_ready()
+local first_end = tonumber(redis.call('ZRANGE', running, 0, 0, 'WITHSCORES')[2])
 local last_minute = minute_prefix .. int(math.floor(now_ms / 60000) - 1)
 return {
   int(now_ms), counts, int(oldest or -1), int(newest_ready_ticks() or -1),
   redis.call('HGETALL', meta), redis.call('HGETALL', last_minute), redis.call('HGETALL', workers),
+  int(math.max(0, now_ms - (first_end or now_ms))),
 }

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from queueing import QueueStats, State
+from queueing.figures import WAIT_BUCKETS
 from queueing.inspector import COUNTERS
 from queueing.jobs import EPOCH_MS, TICKS_PER_MS, TICKS_PER_PRIORITY, to_ms
 from queueing.keys import QueueKeys, submission_digest, unique_digest
@@ -147,17 +149,20 @@ class Agreement:
         self._generation = meta.get("generation")
 
     def _check_minutes(self, found: dict[str, Any]) -> None:
-        totals = dict.fromkeys(MINUTE_COUNTERS, 0)
+        totals: Counter[str] = Counter()
         for counts in suffixed(found, self._keys.minute_prefix).values():
-            for name, text in counts.items():
-                totals[name] += int(text)
-        assert totals == {name: self._model.counters[name] for name in MINUTE_COUNTERS}
+            totals.update({name: int(text) for name, text in counts.items()})
+        assert {name: totals[name] for name in MINUTE_COUNTERS} == {
+            name: self._model.counters[name] for name in MINUTE_COUNTERS
+        }
+        assert set(totals) <= {*MINUTE_COUNTERS, *WAIT_BUCKETS, "wait_ms"}
+        assert sum(totals[bucket] for bucket in WAIT_BUCKETS) == self._model.counters["started"]
 
     def _check_conservation(self) -> None:
         counters = self._model.counters
         gone = sum(counters[name] for name in ("pruned", "purged", "deleted"))
         assert counters["submitted"] == len(self._model.jobs) + gone
-        ended = sum(counters[name] for name in ("succeeded", "failed", "released", "reaped"))
+        ended = sum(counters[name] for name in ("succeeded", "failed", "stopped", "released", "reaped"))
         assert counters["claimed"] == ended + len(self._model.in_state(State.RUNNING))
 
     def _check_stats(self, stats: QueueStats) -> None:
@@ -166,6 +171,9 @@ class Agreement:
         assert stats.paused == self._model.is_paused(now)
         assert self._paused_until(stats) == (self._model.paused_until if stats.paused else None)
         assert dataclasses.replace(stats.limits, retention={}) == dataclasses.replace(self._model.limits, retention={})
+        counters = self._model.counters
+        assert stats.waits.count == counters["started"]
+        assert stats.runs.count == sum(counters[name] for name in ("succeeded", "failed", "stopped"))
         places = [job.place for job in self._model.in_state(State.READY)]
         oldest, newest = stats.oldest_ready_age_seconds, stats.newest_ready_age_seconds
         if oldest is None or newest is None:

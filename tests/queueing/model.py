@@ -242,6 +242,7 @@ class Model:
             job.state, job.attempt, job.worker, job.started = State.RUNNING, job.attempt + 1, worker, now
             job.lease_until = now + self.policy.lease_ms
             taken.append(job)
+            self.counters["started"] += job.attempt == 1
         self.counters["claimed"] += len(taken)
         return taken
 
@@ -279,7 +280,7 @@ class Model:
         if job.state is not State.RUNNING:
             return job.state
         self._end_attempt(job, "failed" if outcome == "crashed" else outcome)
-        self.counters["failed"] += 1
+        self.counters["stopped" if outcome == "cancelled" else "failed"] += 1
         job.crashes += outcome == "crashed"
         is_poison = outcome == "crashed" and job.crashes >= self.policy.max_crashes
         if outcome == "cancelled" or job.cancel_requested:

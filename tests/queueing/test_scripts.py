@@ -15,7 +15,7 @@ from tests.queueing.states import QUEUE, claim_one, claimed_job
 KEYS = queue_keys(QUEUE)
 VERBS = sorted(path.stem for path in LUA_FOLDER.glob("*.lua"))
 INCLUDES = sorted(path.stem for path in (LUA_FOLDER / "include").glob("*.lua"))
-READING = {"job", "page", "stats"}
+READING = {"ages", "history", "job", "page", "runs", "stats"}
 GROWING = {"enqueue", "requeue"}
 
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
