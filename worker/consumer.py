@@ -65,6 +65,7 @@ class Consumer:
         self._due_in_seconds = LONGEST_WAIT_SECONDS
         self._open_claims: dict[str, str] = {}  # queue -> nonce of a claim whose reply was not seen yet
         self.claiming = True
+        self.ended = 0  # attempts, however they ended
         self.is_empty = False  # whether the last claim found every queue empty
         self.unavailable_since: float | None = None
 
@@ -207,6 +208,7 @@ class Consumer:
     def _settle(self, outcome: Outcome, state: str) -> None:
         """Free the slot and write the one line that each attempt leaves in the log."""
         self._executor.settle(outcome.lease)
+        self.ended += 1
         job, error = outcome.lease.job, outcome.error
         level = logging.INFO if state == "succeeded" else logging.WARNING
         logger.log(

@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from queueing import Broker, Extended, QueueingError
 from queueing.fault_points import reach
@@ -28,12 +29,20 @@ class LeaseKeeper:
     lease, a cancelled job and an attempt over its time limit interrupt the handler's thread.
     """
 
-    def __init__(self, broker: Broker, leases: LeaseBook, *, worker: str, queues: Sequence[str], slots: int) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        leases: LeaseBook,
+        *,
+        worker: str,
+        queues: Sequence[str],
+        about: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
         self._broker = broker
         self._leases = leases
         self._worker = worker
         self._queues = queues
-        self._slots = slots
+        self._about = about
         self._stopping = threading.Event()
         self._next_beat = 0.0
         self._extend_after = broker.policy.lease_ms / 3000
@@ -69,7 +78,7 @@ class LeaseKeeper:
         self._enforce_limits(now)
         if now >= self._next_beat:
             self._next_beat = now + BEAT_SECONDS
-            self._beat(self._about())
+            self._beat(self._sign_of_life())
         due = [lease for lease in self._leases if lease.is_held(now) and self._is_due(lease, now)]
         return self.extend(due)
 
@@ -135,13 +144,11 @@ class LeaseKeeper:
             for queue in self._queues:
                 self._broker.beat(queue, self._worker, about, FORGET_MS)
 
-    def _about(self) -> bytes:
-        host, pid, _ = self._worker.split(":")
+    def _sign_of_life(self) -> bytes:
         running = [
             {"job_id": lease.job.id, "kind": lease.job.kind, "attempt": lease.job.attempt} for lease in self._leases
         ]
-        about = {"host": host, "pid": int(pid), "queues": list(self._queues), "slots": self._slots}
-        return json.dumps({**about, "running": running[:100]}).encode()
+        return json.dumps({**self._about(), "running": running[:100]}).encode()
 
     def _wait(self) -> None:
         now = time.monotonic()

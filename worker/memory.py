@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 
 OWN_MB = 128  # of a worker that runs nothing, rounded up
 SLOT_MB = 16  # a thread's stack counts with its full size of 8 MB
@@ -11,6 +12,15 @@ SLOT_MB = 16  # a thread's stack counts with its full size of 8 MB
 def least_limit_mb(concurrency: int) -> int:
     """Return the lowest limit under which a worker can start and work."""
     return OWN_MB + SLOT_MB * concurrency
+
+
+def resident_mib() -> float | None:
+    """Return how much memory this process has (RSS); None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return round(pages * resource.getpagesize() / 1024**2, 1)
 
 
 def limit_memory(limit_mb: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import os
 import secrets
 import socket
@@ -10,9 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from queue import SimpleQueue
+from typing import Any
 
-from queueing import Broker, StoreUnavailable
+from queueing import Broker, QueueingError, Run, StoreUnavailable
+from worker import memory
 from worker.consumer import Consumer
 from worker.errors import LeaseLost
 from worker.executor import Executor
@@ -24,6 +28,8 @@ from worker.registry import Handler
 from worker.signals import StopRequest
 from worker.waker import Waker
 from worker.watchdog import EXIT_STUCK, Watchdog
+
+logger = logging.getLogger(__name__)
 
 EXIT_CLEAN = 0
 EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: the database could not be reached
@@ -87,7 +93,7 @@ class Worker:
             self._leases,
             worker=self.name,
             queues=options.queues,
-            slots=options.concurrency,
+            about=self._about,
         )
         self._maintenance = Maintenance(broker.dedicated(), options.queues)
         self._executor = Executor(
@@ -108,6 +114,7 @@ class Worker:
             waker=self._waker,
             max_jobs=options.max_jobs,
         )
+        self._started_at = datetime.now(UTC)
         self._ends_at = time.monotonic() + options.max_seconds if options.max_seconds is not None else None
         self._watchdog = Watchdog()
         self._is_stuck = False
@@ -138,11 +145,11 @@ class Worker:
         if self._options.mode is Mode.CONTINUOUS:
             return self._consume(until_empty=False)
         while True:
-            began = time.monotonic()
+            began, started_at, ended_before = time.monotonic(), datetime.now(UTC), self._consumer.ended
             code = self._consume(until_empty=True)
-            if self._options.mode is Mode.DRAIN or self._must_end():
+            self._note_run(started_at, self._consumer.ended - ended_before, code)
+            if self._options.mode is Mode.DRAIN or not self._sleep_until(began + self._options.interval_seconds):
                 return code
-            self._sleep_until(began + self._options.interval_seconds)
 
     def _consume(self, *, until_empty: bool) -> int:
         """Run jobs until told to end, or until every queue is empty and nothing runs; returns an exit code.
@@ -159,6 +166,47 @@ class Worker:
                 return EXIT_UNAVAILABLE
             self._consumer.wait(self._tick())
         return EXIT_CLEAN
+
+    def _note_run(self, started_at: datetime, jobs: int, code: int) -> None:
+        """Leave word of a drain that ends: when the next is looked for, this process may be long gone."""
+        run = Run(
+            worker=self.name,
+            host=self.name.split(":")[0],
+            queues=tuple(self._options.queues),
+            mode=str(self._options.mode),
+            interval_seconds=self._options.interval_seconds if self._options.mode is Mode.INTERVAL else None,
+            started_at=started_at,
+            ended_at=datetime.now(UTC),
+            jobs=jobs,
+            outcome=self._outcome(code),
+        )
+        try:
+            self._consumer_broker.note_run(run)
+        except QueueingError as error:
+            logger.warning("%s", error, extra={"action": "note_run_failed", "worker": self.name})
+
+    def _outcome(self, code: int) -> str:
+        if code == EXIT_UNAVAILABLE:
+            return "unavailable"
+        if self._is_stuck:
+            return "stuck"
+        if self._stop.requested.is_set():
+            return "stopped"
+        return "limit" if self._must_end() else "drained"
+
+    def _about(self) -> dict[str, Any]:
+        """Say what the sign of life tells of this worker, but for what runs."""
+        host, pid, _ = self.name.split(":")
+        return {
+            "host": host,
+            "pid": int(pid),
+            "queues": list(self._options.queues),
+            "slots": self._options.concurrency,
+            "mode": str(self._options.mode),
+            "started_at": self._started_at.isoformat(timespec="milliseconds"),
+            "jobs": self._consumer.ended,
+            "rss_mib": memory.resident_mib(),
+        }
 
     def _step(self) -> bool:
         busy = self._consumer.run_once()
@@ -196,11 +244,12 @@ class Worker:
             return 1.0
         return max(0.001, min(1.0, self._ends_at - time.monotonic()))
 
-    def _sleep_until(self, moment: float) -> None:
-        """Sleep between two drains, until the next one or a reason to end."""
+    def _sleep_until(self, moment: float) -> bool:
+        """Sleep between two drains, until the next one or a reason to end; returns whether to go on."""
         while not self._must_end() and (left := moment - time.monotonic()) > 0:
             self._watchdog.pat()
             self._stop.requested.wait(min(left, self._tick()))
+        return not self._must_end()
 
     def _shut_down(self) -> int:
         """Stop in order; returns the exit code of a forced stop, else 0.

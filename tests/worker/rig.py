@@ -82,7 +82,7 @@ class Rig:
             self.leases,
             worker=WORKER,
             queues=queues,
-            slots=concurrency,
+            about=lambda: {"slots": concurrency},
         )
         self.executor = Executor(
             concurrency=concurrency,

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -491,6 +492,64 @@ def test_a_careful_worker_runs_its_first_jobs_apart(
     assert run(mode=Mode.DRAIN, is_careful=True) == 0
 
     assert int(inspector.job(job_id).result) != os.getpid()
+
+
+# What it leaves behind
+
+
+def test_a_drain_leaves_word_of_its_run(run: Callable[..., int], broker: Broker, inspector: Inspector) -> None:
+    broker.enqueue_many("default", [ECHO] * 3)
+
+    run(queues=["default", "other"], mode=Mode.DRAIN)
+
+    (noted,) = inspector.runs(["default", "other"])
+    assert (noted.mode, noted.queues, noted.jobs, noted.outcome) == ("drain", ("default", "other"), 3, "drained")
+    assert noted.worker.split(":")[0] == noted.host
+    assert noted.started_at <= noted.ended_at
+
+
+def test_each_interval_leaves_word_of_its_run(run: Callable[..., int], broker: Broker, inspector: Inspector) -> None:
+    broker.enqueue("default", ECHO)
+
+    run(mode=Mode.INTERVAL, interval_seconds=0.2, still_wanted=lambda: len(inspector.runs(["default"])) < 2)
+
+    last, first = inspector.runs(["default"])
+    assert (first.jobs, first.outcome, first.interval_seconds) == (1, "drained", 0.2)
+    assert (last.jobs, last.mode) == (0, "interval")
+
+
+def test_a_drain_that_its_own_limit_ends_says_so(run: Callable[..., int], broker: Broker, inspector: Inspector) -> None:
+    broker.enqueue_many("default", [ECHO] * 3)
+
+    run(mode=Mode.DRAIN, max_jobs=2)
+
+    assert inspector.runs(["default"])[0].outcome == "limit"
+
+
+def test_a_worker_says_how_it_lives_and_what_it_did(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, gate: Gate, stop: StopRequest
+) -> None:
+    broker.enqueue("default", NewJob.of("gate"))
+    running = Running(run, concurrency=2)
+    gate.next_started()
+
+    (worker,) = inspector.stats("default").workers
+
+    stop.request()
+    gate.opened.set()
+    assert running.join() == 0
+    about = dict(worker.about)
+    assert datetime.fromisoformat(about.pop("started_at")).tzinfo is not None
+    assert about.pop("rss_mib") > 1
+    assert about == {
+        "host": worker.id.split(":")[0],
+        "pid": os.getpid(),
+        "queues": ["default"],
+        "slots": 2,
+        "mode": "continuous",
+        "jobs": 0,
+        "running": [],
+    }
 
 
 def test_a_worker_name_tells_host_and_process_and_is_never_used_twice() -> None:
