@@ -43,8 +43,8 @@ class Histogram:
 class QueueHistory:
     """The counters of a queue, one figure a minute from `first_minute` (since 1970 UTC) on; the last minute still runs.
 
-    `series` has SERIES, `started` (jobs that began their first attempt) and `waited_ms` (how long these had waited
-    since they were first due, all together; `wait_0` and so on is their histogram).
+    `series` has SERIES and `started`: jobs that began their first attempt. `wait_0` and so on is the histogram of how long
+    these had waited since they were first due.
     """
 
     queue: str
@@ -115,6 +115,5 @@ def history_from_reply(queue: str, minutes: int, reply: Sequence[Any]) -> QueueH
     counted = [{name: int(n) for name, n in zip(pairs[::2], pairs[1::2], strict=True)} for pairs in figures]
     counted = counted or [{}] * minutes
     series = {name: tuple(minute.get(name.encode(), 0) for minute in counted) for name in SERIES}
-    series["waited_ms"] = tuple(minute.get(b"wait_ms", 0) for minute in counted)
     series["started"] = tuple(map(sum, zip(*(series[bucket] for bucket in WAIT_BUCKETS), strict=True)))
     return QueueHistory(queue=queue, first_minute=int(first), series=series)

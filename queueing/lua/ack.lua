@@ -50,9 +50,9 @@ for _, job in ipairs(held) do
   redis.call('ZREM', running, job.id)
   redis.call('ZADD', succeeded, int(now_ms), job.id)
   give_up_unique(job.id, job.unique)
-  if job.started then observe('run', now_ms - job.started) end
+  if job.started then observe(BOUNDS_MS.run, now_ms - job.started) end
 end
 count_minute('succeeded', #held)
-count_observed(count)
+count_observed('run', count)
 retain('succeeded', succeeded, keep_ms, keep_count, 2 * #held)
 return replies

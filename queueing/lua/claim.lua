@@ -97,7 +97,7 @@ local function take(id)
   clock = math.max(clock + 1, now_ticks)
   local token, attempt = int(clock) .. '-' .. nonce, (tonumber(job[4]) or 0) + 1
   if attempt == 1 and whole(job[15]) then
-    observe('wait', now_ms - EPOCH_MS - tonumber(job[15]) % TICKS_PER_PRIORITY / 100)
+    observe(BOUNDS_MS.wait, now_ms - EPOCH_MS - tonumber(job[15]) % TICKS_PER_PRIORITY / 100)
   end
   redis.call('HSET', job_prefix .. id, 's', 'running', 'a', attempt, 'tk', token, 'w', worker, 'st', int(now_ms))
   hand_out(id, token, attempt, job)
@@ -122,7 +122,7 @@ end
 if #jobs > 0 then
   redis.call('ZADD', running, unpack(leases))
   redis.call('HSET', meta, 'clock', int(clock), 'claimed', int(claimed + #jobs))
-  count_observed(count_minute)
+  count_observed('wait', count_minute)
 end
 local more_now = limit > 0 and #jobs == 0 and redis.call('ZCARD', ready) > 0
 return { 0, int(clock), more_now and 0 or due_in_ms(), jobs }

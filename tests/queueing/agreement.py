@@ -155,7 +155,7 @@ class Agreement:
         assert {name: totals[name] for name in MINUTE_COUNTERS} == {
             name: self._model.counters[name] for name in MINUTE_COUNTERS
         }
-        assert set(totals) <= {*MINUTE_COUNTERS, *WAIT_BUCKETS, "wait_ms"}
+        assert set(totals) <= {*MINUTE_COUNTERS, *WAIT_BUCKETS}
         assert sum(totals[bucket] for bucket in WAIT_BUCKETS) == self._model.counters["started"]
 
     def _check_conservation(self) -> None:
