@@ -47,15 +47,20 @@ class Executor:
         self._leases = leases
         self._report = report
         self._extend = extend
-        self._isolation = Isolation()
+        self._isolation = Isolation(handlers)
         self._careful_until = 0.0
         self._inbox: SimpleQueue[tuple[Lease, bool] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"handler-{n}", daemon=True) for n in range(concurrency)
         ]
 
+    def prepare(self) -> None:
+        """Fork the fork server, if that was not done yet."""
+        self._isolation.start()
+
     def start(self) -> None:
         """Start the threads."""
+        self.prepare()
         for thread in self._threads:
             thread.start()
 
@@ -88,6 +93,11 @@ class Executor:
         """Free the slot of an attempt that has been reported, or given up."""
         self._leases.remove(lease)
 
+    @property
+    def is_crippled(self) -> bool:
+        """Whether suspects cannot run here any more: somebody killed the fork server."""
+        return self._isolation.is_lost
+
     def end_isolated(self) -> None:
         """Kill what runs in processes of its own; nothing is started in one any more."""
         self._isolation.close()
@@ -102,7 +112,7 @@ class Executor:
     def _next(self, cell: Cell) -> tuple[Lease, bool] | None:
         """Wait for an attempt, closing meanwhile a cell that has not been needed for long."""
         try:
-            return self._inbox.get(timeout=CAREFUL_SECONDS if cell.is_kept else None)
+            return self._inbox.get(timeout=CAREFUL_SECONDS if cell.is_open else None)
         except Empty:
             cell.close()
             return self._inbox.get()

@@ -1,4 +1,4 @@
-"""The fork server: a program that loads the handlers once and is then forked for each cell.
+"""The fork server: a fork of the worker, made before that has threads and connections, to be forked for each cell.
 
 It never runs a handler, so it always answers. To each cell belongs a socket, its life, whose other end the worker
 holds: when the worker shuts it, the cell is killed, and when the cell ends, its exit code is sent over it. When the
@@ -20,23 +20,37 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NoReturn
 
-import django
-
 from queueing.lifeline import PR_SET_PDEATHSIG
 from worker.cell import Occupant, ignore_stop
-from worker.registry import Handler, load_handlers
+from worker.registry import Handler
+
+SERVER_NAME, CELL_NAME = "job-cells", "job-cell"
+PR_SET_NAME = 15  # of linux/prctl.h
 
 
-def main(control_fd: int, worker_pid: int) -> None:
-    """Load the handlers, then make cells for the worker until it is gone."""
-    ignore_stop()
-    die_with(worker_pid)
-    django.setup()
-    server = ForkServer(socket.socket(fileno=control_fd), load_handlers())
-    gc.freeze()  # what is loaded by now is shared with the cells for good
-    while server.run_once():
-        pass
-    server.close()
+def serve(control: socket.socket, handlers: Mapping[str, Handler], worker_pid: int) -> NoReturn:
+    """Make cells for the worker, of which this process is a fork, until the worker is gone."""
+    try:
+        os.setpgid(0, 0)  # Ctrl-C is for the worker
+        name_process(SERVER_NAME)
+        ignore_stop()
+        die_with(worker_pid)
+        gc.freeze()  # what is loaded by now is shared with worker and cells for good
+        server = ForkServer(control, handlers)
+        while server.run_once():
+            pass
+        server.close()
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - whatever it is must not go on as a second worker
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def name_process(name: str) -> None:
+    """Let `ps` and `top` tell this process from the worker, whose command line it has; Linux alone can do so."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def die_with(parent_pid: int) -> None:
@@ -99,6 +113,7 @@ class ForkServer:
         """Live as a cell, in a process group of its own: what a handler starts is killed with it."""
         try:
             os.setpgid(0, 0)
+            name_process(CELL_NAME)
             die_with(self._pid)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

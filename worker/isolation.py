@@ -1,7 +1,7 @@
 """Suspects, apart: attempts in processes that can die of them without harm to the worker or to other jobs.
 
 A job that was running when its process died is a suspect: it, or one that ran beside it, killed that process. It runs
-in a *cell* (worker.cell), which a fork server (worker.forkserver) makes; neither exists before the first suspect.
+in a *cell* (worker.cell), which a fork server (worker.forkserver) makes when it is needed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import math
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -25,14 +23,15 @@ from typing import cast
 from queueing import JobError, QueueingError
 from worker.cell import READY, Extend, Extended, Interrupt, Order, Progress
 from worker.errors import AttemptInterrupted, LeaseLost
+from worker.forkserver import serve
 from worker.leases import Lease
 from worker.outcomes import Outcome, Verdict, outcome_of, verdict_on
+from worker.registry import Handler
 
-START_SECONDS = 30.0  # for a fork server to load the handlers on a busy machine
+START_SECONDS = 30.0  # for a process to be made on a busy machine
 YIELD_SECONDS = 5.0  # in which an interrupted handler must have ended; a worker waits longer before it ends itself
 END_SECONDS = 1.0  # in which a process that is to end does so by itself
 TICK_SECONDS = 0.5
-BOOT = "import sys; sys.path[:] = sys.argv[3:]; from worker.forkserver import main; main(*map(int, sys.argv[1:3]))"
 
 Extension = Callable[[Lease], None]
 
@@ -69,73 +68,71 @@ class Wires:
 
 
 class Isolation:
-    """The fork server of one worker: started for the first cell, ended when no slot needs a cell any more."""
+    """The fork server of one worker: forked from it while it has no other thread, and ended with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers = handlers
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
         self._control: socket.socket | None = None
-        self._users: set[Cell] = set()
+        self.is_lost = False
         self.is_closed = False
 
-    def fork(self, user: Cell) -> Wires:
+    def start(self) -> None:
+        """Fork the fork server, once; it has all that this process has loaded."""
+        if self._pid is not None:
+            return
+        self._control, theirs = socket.socketpair()
+        worker_pid = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._control.close()
+            serve(theirs, self._handlers, worker_pid)
+        theirs.close()
+
+    def fork(self) -> Wires:
         """Make a cell, and return what leads to it."""
         (line, its_line), (side, its_side), (life, its_life) = Pipe(), Pipe(), socket.socketpair()
         wires = Wires(line, side, life)
         try:
             with self._lock, its_line, its_side, its_life:
                 self._send([its_line.fileno(), its_side.fileno(), its_life.fileno()])
-                self._users.add(user)
         except OSError as error:
             wires.close()
             raise CellUnavailable(f"no process could be made: {error}") from error
         return wires
 
     def _send(self, fds: list[int]) -> None:
-        if self.is_closed:
+        if self.is_closed or self._control is None:
             raise BrokenPipeError("the worker stops")
-        if self._control is not None:
-            with contextlib.suppress(OSError):  # it was killed: another takes its place
-                socket.send_fds(self._control, [b"+"], fds)
-                return
-        self._stop()
-        socket.send_fds(self._start(), [b"+"], fds)
-
-    def _start(self) -> socket.socket:
-        self._control, theirs = socket.socketpair()
-        with theirs:
-            arguments = [str(theirs.fileno()), str(os.getpid()), *sys.path]
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-c", BOOT, *arguments],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                process_group=0,  # Ctrl-C is for the worker
-            )
-        return self._control
-
-    def leave(self, user: Cell) -> None:
-        """Note that a slot needs its cell no more."""
-        with self._lock:
-            self._users.discard(user)
-            if not self._users:
-                self._stop()
+        try:
+            socket.send_fds(self._control, [b"+"], fds)
+        except OSError:
+            self.is_lost = True
+            raise
 
     def close(self) -> None:
         """End every cell and the fork server, for good."""
         with self._lock:
             self.is_closed = True
-            self._stop()
+            if self._control is not None:
+                with contextlib.suppress(OSError):  # it was killed
+                    self._control.shutdown(socket.SHUT_RDWR)
+                self._control.close()
+            if self._pid is not None:
+                _await_end(self._pid)
+            self._control = self._pid = None
 
-    def _stop(self) -> None:
-        if self._control is not None:
-            self._control.close()
-        if self._process is not None:
-            try:
-                self._process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process = self._control = None
+
+def _await_end(pid: int) -> None:
+    """Wait until a child has ended, which is killed unless it does so soon."""
+    until = time.monotonic() + END_SECONDS
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if time.monotonic() > until:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return
+        time.sleep(0.005)
 
 
 class Cell:
@@ -147,7 +144,6 @@ class Cell:
         self._lock = threading.Lock()  # an interrupt comes from another thread
         self._struck: type[AttemptInterrupted] | None = None
         self._kill_at = math.inf
-        self.is_kept = False
 
     def run(self, lease: Lease, extend: Extension) -> Outcome:
         """Run the attempt of `lease` and return how it ended; raises CellUnavailable when it could not begin."""
@@ -168,16 +164,17 @@ class Cell:
     def close(self) -> None:
         """End the process; another is made when it is needed again."""
         self._end()
-        if self.is_kept:
-            self.is_kept = False
-            self._isolation.leave(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a process."""
+        return self._wires is not None
 
     def _open(self) -> Wires:
         if self._wires is not None and wait([self._wires.life], 0):
             self._end()  # it died while it had nothing to do
         if self._wires is None:
-            self._wires = self._isolation.fork(self)
-            self.is_kept = True
+            self._wires = self._isolation.fork()
             self._await_start(self._wires)
         return self._wires
 

@@ -120,6 +120,10 @@ class Worker:
         self._is_stuck = False
         stop.on_change = self._consumer.wake
 
+    def prepare(self) -> None:
+        """Fork what is to be forked while this process has no other thread and no connection; `run` does, too."""
+        self._executor.prepare()
+
     def run(self) -> int:
         """Live as told and return the process's exit code."""
         self._start()
@@ -234,7 +238,7 @@ class Worker:
         """Whether to end also what runs: told to, stuck, or left alone by the supervisor."""
         if not self._stop.requested.is_set() and not self._still_wanted():
             self._stop.request()
-        if any(lease.is_stuck(time.monotonic()) for lease in self._leases):
+        if self._executor.is_crippled or any(lease.is_stuck(time.monotonic()) for lease in self._leases):
             self._is_stuck = True
             return True
         return self._stop.requested.is_set()

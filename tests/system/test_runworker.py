@@ -196,7 +196,7 @@ def test_a_second_term_to_the_parent_ends_the_children_at_once(
     time.sleep(0.3)
     parent.terminate()
 
-    assert parent.wait(5) == 143
+    assert parent.wait() == 143
     assert counts(inspector) == {"ready": 2}
     assert not any(is_running(child) for child in children)
 

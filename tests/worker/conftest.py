@@ -25,12 +25,6 @@ def database_allowed(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 
 
 @pytest.fixture
-def in_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let cells know the handlers of `tests.worker.suspects`."""
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.worker.suspects.settings")
-
-
-@pytest.fixture
 def fifo(tmp_path: Path) -> Path:
     """Give a pipe by name: a handler writes to it once it runs, and who reads from it waits for that."""
     path = tmp_path / "fifo"

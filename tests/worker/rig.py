@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,16 +18,19 @@ from queueing.codec import checksum
 from queueing.keys import queue_keys
 from queueing.scripts import LUA_FOLDER, script
 from tests.faults import Faults, FaultyBroker
+from tests.worker.suspects import handlers as suspects
 from worker.consumer import Consumer
 from worker.context import JobContext
 from worker.executor import Executor
 from worker.heartbeat import LeaseKeeper
+from worker.isolation import Isolation
 from worker.leases import Lease, LeaseBook
 from worker.outcomes import Outcome
-from worker.registry import Handler
+from worker.registry import Handler, registry
 from worker.waker import Waker
 
 WORKER = "host:1:test"
+SUSPECTS = {kind: function for kind, function in registry.items() if function.__module__ == suspects.__name__}
 WAIT_SECONDS = 10.0  # for what happens at once unless something is broken
 
 
@@ -86,7 +91,7 @@ class Rig:
         )
         self.executor = Executor(
             concurrency=concurrency,
-            handlers=handlers if handlers is not None else {"echo": echo},
+            handlers=handlers if handlers is not None else {"echo": echo, **SUSPECTS},
             leases=self.leases,
             report=self.inbox.put,
             extend=self.keeper.extend_now,
@@ -122,17 +127,25 @@ class Rig:
             self.inbox.put(outcome)
 
     def close(self) -> None:
-        """End every thread and close every connection."""
+        """End every thread and process, and close every connection."""
         self.executor.stop()
         self.waker.stop()
         for thread in self.executor._threads:
             thread.join(WAIT_SECONDS)
             assert not thread.is_alive()
+        self.executor.end_isolated()
         if self.waker._thread.is_alive():
             self.waker._thread.join(WAIT_SECONDS)
         self.keeper._broker.close()
         self.waker._broker.close()
         self.broker.close()
+
+
+def kill(isolation: Isolation) -> None:
+    """Kill a fork server, and wait until it is gone."""
+    assert isolation._pid is not None
+    os.kill(isolation._pid, signal.SIGKILL)
+    os.waitid(os.P_PID, isolation._pid, os.WEXITED | os.WNOWAIT)
 
 
 def suspected(client: Redis, job_id: str) -> str:

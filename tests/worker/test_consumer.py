@@ -579,7 +579,7 @@ def test_a_worker_without_a_free_slot_does_not_listen_for_hints(make_rig: MakeRi
 
 
 def test_a_suspect_that_crashes_is_reported_at_once_and_dead_after_its_third_crash(
-    in_cells: None, make_rig: MakeRig, broker: Broker, inspector: Inspector, valkey: Redis
+    make_rig: MakeRig, broker: Broker, inspector: Inspector, valkey: Redis
 ) -> None:
     rig = make_rig(policy=Policy(backoff=Backoff(base_ms=0, max_ms=0)))
     job_id = suspected(valkey, broker.enqueue("default", NewJob.of("suspect.exit", 7)).id)
@@ -592,7 +592,7 @@ def test_a_suspect_that_crashes_is_reported_at_once_and_dead_after_its_third_cra
 
 
 def test_a_suspect_that_does_no_harm_succeeds(
-    in_cells: None, make_rig: MakeRig, broker: Broker, inspector: Inspector, valkey: Redis
+    make_rig: MakeRig, broker: Broker, inspector: Inspector, valkey: Redis
 ) -> None:
     rig = make_rig()
     job_id = suspected(valkey, broker.enqueue("default", NewJob.of("suspect.echo", "ü")).id)
@@ -603,7 +603,7 @@ def test_a_suspect_that_does_no_harm_succeeds(
     assert (job.state, json.loads(job.result)["payload"]) == (State.SUCCEEDED, "ü")
 
 
-def test_suspects_cost_no_round_trip(make_rig: MakeRig, in_cells: None, broker: Broker, valkey: Redis) -> None:
+def test_suspects_cost_no_round_trip(make_rig: MakeRig, broker: Broker, valkey: Redis) -> None:
     rig = make_rig()
     suspected(valkey, broker.enqueue("default", NewJob.of("suspect.echo")).id)
     rig.consumer.run_once()

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from queueing import Claimed
-from tests.worker.rig import WAIT_SECONDS, Gate, claimed
+from tests.worker.rig import SUSPECTS, WAIT_SECONDS, Gate, claimed, kill
 from worker import executor as module
 from worker.context import JobContext
 from worker.executor import CAREFUL_SECONDS, Executor
+from worker.isolation import Cell
 from worker.leases import LeaseBook
 from worker.outcomes import Outcome
 
@@ -24,11 +25,6 @@ from worker.outcomes import Outcome
 def unlucky(payload: Any, job: JobContext) -> None:
     """Try to take the thread down."""
     raise SystemExit(1)
-
-
-def process_id(payload: Any, job: JobContext) -> int:
-    """Return the process it runs in."""
-    return os.getpid()
 
 
 def thread_name(payload: Any, job: JobContext) -> str:
@@ -48,7 +44,7 @@ def outcomes() -> SimpleQueue[Outcome]:
 
 @pytest.fixture
 def make_executor(gate: Gate, outcomes: SimpleQueue[Outcome]) -> Iterator[Callable[[int], Executor]]:
-    handlers = {"gate": gate, "unlucky": unlucky, "name": thread_name, "suspect.pid": process_id}
+    handlers = {"gate": gate, "unlucky": unlucky, "name": thread_name, **SUSPECTS}
     executors = []
 
     def make(concurrency: int) -> Executor:
@@ -70,6 +66,7 @@ def make_executor(gate: Gate, outcomes: SimpleQueue[Outcome]) -> Iterator[Callab
         for thread in executor._threads:
             thread.join(WAIT_SECONDS)
             assert not thread.is_alive()
+        executor.end_isolated()
 
 
 @pytest.fixture
@@ -137,17 +134,14 @@ def test_stopping_lets_what_runs_end(executor: Executor, gate: Gate, outcomes: S
 # Suspects
 
 
-def test_a_job_that_never_crashed_runs_on_a_thread_and_no_process_is_started(
-    executor: Executor, outcomes: SimpleQueue[Outcome]
-) -> None:
+def test_a_job_that_never_crashed_runs_on_a_thread(executor: Executor, outcomes: SimpleQueue[Outcome]) -> None:
     submit(executor, 1, "suspect.pid")
 
     assert pid_of(outcomes) == os.getpid()
-    assert executor._isolation._process is None
 
 
 def test_a_suspect_runs_in_a_process_of_its_own_and_so_does_what_was_claimed_with_it(
-    in_cells: None, executor: Executor, outcomes: SimpleQueue[Outcome]
+    executor: Executor, outcomes: SimpleQueue[Outcome]
 ) -> None:
     """Else an unknown one among these could end the process that watches over the suspect."""
     jobs = [claimed(kind="suspect.pid", token=f"{number}-abcd", crashes=number) for number in (0, 1)]
@@ -159,7 +153,7 @@ def test_a_suspect_runs_in_a_process_of_its_own_and_so_does_what_was_claimed_wit
 
 
 def test_for_a_minute_after_a_suspect_every_job_runs_apart_and_then_on_a_thread_again(
-    in_cells: None, make_executor: Callable[[int], Executor], outcomes: SimpleQueue[Outcome]
+    make_executor: Callable[[int], Executor], outcomes: SimpleQueue[Outcome]
 ) -> None:
     executor = make_executor(1)
     submit(executor, 1, "suspect.pid", crashes=1)
@@ -172,11 +166,10 @@ def test_for_a_minute_after_a_suspect_every_job_runs_apart_and_then_on_a_thread_
     submit(executor, 3, "suspect.pid")
 
     assert (b"%d" % apart, pid_of(outcomes)) == (suspect.result, os.getpid())
-    assert executor._isolation._process is None
 
 
 def test_while_a_suspect_runs_every_job_runs_apart_however_long_that_takes(
-    in_cells: None, executor: Executor, outcomes: SimpleQueue[Outcome]
+    executor: Executor, outcomes: SimpleQueue[Outcome]
 ) -> None:
     submit(executor, 1, "suspect.pid", crashes=1)
     outcomes.get(timeout=WAIT_SECONDS)  # and is not settled: to the queue it still runs
@@ -188,7 +181,7 @@ def test_while_a_suspect_runs_every_job_runs_apart_however_long_that_takes(
 
 
 def test_a_crash_makes_careful_as_well(
-    in_cells: None, make_executor: Callable[[int], Executor], outcomes: SimpleQueue[Outcome]
+    make_executor: Callable[[int], Executor], outcomes: SimpleQueue[Outcome]
 ) -> None:
     executor = make_executor(1)
     submit(executor, 1, "suspect.segfault", crashes=1)
@@ -203,20 +196,25 @@ def test_a_crash_makes_careful_as_well(
 
 
 def test_a_slot_with_nothing_to_do_gives_up_its_process(
-    in_cells: None, executor: Executor, outcomes: SimpleQueue[Outcome], monkeypatch: pytest.MonkeyPatch
+    executor: Executor, outcomes: SimpleQueue[Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CAREFUL_SECONDS", 0.05)
-    submit(executor, 1, "gate", crashes=1)
-    outcomes.get(timeout=WAIT_SECONDS)
-    process = executor._isolation._process
+    closed = threading.Event()
+    close = Cell.close
+    monkeypatch.setattr(Cell, "close", lambda cell: (close(cell), closed.set()))
+    submit(executor, 1, "suspect.pid", crashes=1)
+    pid = pid_of(outcomes)
 
-    assert process is None or process.wait(WAIT_SECONDS) == 0
+    assert closed.wait(WAIT_SECONDS)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_when_no_process_can_be_made_a_suspect_waits_and_all_others_run_on_threads(
-    executor: Executor, outcomes: SimpleQueue[Outcome], monkeypatch: pytest.MonkeyPatch
+    executor: Executor, outcomes: SimpleQueue[Outcome]
 ) -> None:
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "no.such.settings")
+    assert not executor.is_crippled
+    kill(executor._isolation)
 
     submit_all(executor, [claimed(kind="suspect.pid", token=f"{number}-abcd", crashes=number) for number in (0, 1)])
 
@@ -226,10 +224,11 @@ def test_when_no_process_can_be_made_a_suspect_waits_and_all_others_run_on_threa
     assert (suspect.verdict, suspect.delay_ms) == ("failed", 30_000)
     assert suspect.error is not None
     assert suspect.error.type == "CellUnavailable"
+    assert executor.is_crippled
 
 
 def test_once_the_processes_are_ended_nothing_that_should_run_apart_runs(
-    in_cells: None, executor: Executor, outcomes: SimpleQueue[Outcome]
+    executor: Executor, outcomes: SimpleQueue[Outcome]
 ) -> None:
     executor.end_isolated()
 

@@ -14,26 +14,19 @@ from typing import Any
 import pytest
 
 from queueing import StoreUnavailable
-from tests.worker.rig import WAIT_SECONDS, claimed, lease_of
+from tests.worker.rig import SUSPECTS, WAIT_SECONDS, claimed, kill, lease_of
 from worker import isolation as module
 from worker.errors import AttemptInterrupted, AttemptTimeout, JobCancelled, LeaseLost
 from worker.isolation import Cell, CellUnavailable, Isolation
 from worker.leases import Lease
 from worker.outcomes import Outcome
 
-SETTINGS = "tests.worker.suspects.settings"
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def isolation() -> Iterator[Isolation]:
-    """Give a fork server, which the tests share for it takes long to start; it is there to outlive what they do."""
-    isolation = Isolation()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DJANGO_SETTINGS_MODULE", SETTINGS)
-        keeper = Cell(isolation)
-        keeper.run(lease_for("suspect.echo"), ignore)
-        yield isolation
-    keeper.close()
+    isolation = Isolation(SUSPECTS)
+    isolation.start()
+    yield isolation
     isolation.close()
 
 
@@ -95,7 +88,6 @@ def test_a_handler_runs_in_another_process_and_its_result_comes_back(cell: Cell)
         "attempt": 2,
         "fence": 18,
         "thread": "handler-0",
-        "is_ours": False,
     }
 
 
@@ -276,22 +268,18 @@ def test_a_handler_that_does_not_end_when_interrupted_is_killed_with_what_it_sta
     assert (outcome.error.type, "was killed" in outcome.error.message) == ("AttemptTimeout", True)
 
 
-def test_nothing_is_started_before_the_first_attempt_and_nothing_is_left_after_the_last(in_cells: None) -> None:
-    isolation = Isolation()
-    cell = Cell(isolation)
-    assert isolation._process is None
+def test_nothing_is_left_once_it_is_closed(isolation: Isolation, cell: Cell) -> None:
+    pids = [int(run(cell, "suspect.pid").result or b""), isolation._pid or 0]
 
-    pid = int(run(cell, "suspect.pid").result or b"")
-    cell.close()
+    isolation.close()
 
-    assert isolation._process is None
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
-def test_closing_kills_what_runs_which_then_is_not_reported(fifo: Path, in_cells: None) -> None:
-    isolation = Isolation()
-    running = Running(Cell(isolation), "suspect.stuck", str(fifo))
+def test_closing_kills_what_runs_which_then_is_not_reported(isolation: Isolation, cell: Cell, fifo: Path) -> None:
+    running = Running(cell, "suspect.stuck", str(fifo))
     with fifo.open() as held_open_by_both:
         held_open_by_both.readline()
         isolation.close()
@@ -302,29 +290,17 @@ def test_closing_kills_what_runs_which_then_is_not_reported(fifo: Path, in_cells
         run(Cell(isolation), "suspect.echo")
 
 
-def test_without_its_fork_server_a_cell_ends_and_its_attempt_fails(fifo: Path, in_cells: None) -> None:
-    isolation = Isolation()
-    cell = Cell(isolation)
+def test_without_its_fork_server_a_cell_ends_and_its_attempt_fails(
+    isolation: Isolation, cell: Cell, fifo: Path
+) -> None:
     running = Running(cell, "suspect.work", str(fifo))
     fifo.read_text()
-    assert isolation._process is not None
+    assert not isolation.is_lost
 
-    isolation._process.kill()
+    kill(isolation)
 
     outcome = running.outcome()
     assert (outcome.verdict, outcome.error.type) == ("failed", "CellLost")
-    assert run(cell, "suspect.echo").verdict == "succeeded"
-    cell.close()
-
-
-def test_a_fork_server_that_does_not_start_is_reported(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "no.such.settings")
-    cell = Cell(Isolation())
-
-    with pytest.raises(CellUnavailable, match="did not start"):
+    with pytest.raises(CellUnavailable):
         run(cell, "suspect.echo")
-
-    assert "ModuleNotFoundError" in capfd.readouterr().err
-    cell.close()
+    assert isolation.is_lost

@@ -66,7 +66,7 @@ def do(client: Redis, ids: list[str], dice: random.Random) -> str:
     """Do one piece of damage and return what it was."""
     job_id, key = dice.choice(ids), dice.choice(SETS)
     field, text, counter = dice.choice(FIELDS), dice.choice(TEXTS), dice.choice(COUNTERS)
-    other = dice.choice([KEYS.meta, KEYS.wake, KEYS.workers, *SETS])
+    other = dice.choice([KEYS.meta, KEYS.wake, KEYS.workers, KEYS.runs, *SETS])
     minute = next(iter(client.scan_iter(KEYS.minute_prefix + "*", count=1000)), None)
     unique = next(iter(client.scan_iter(KEYS.unique_prefix + "*", count=1000)), None)
     damages: dict[str, Callable[[], object]] = {

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from worker.forkserver import CELL_NAME, SERVER_NAME
+
 FOLDER_VARIABLE = "FAULTS_LEDGER"
 
 ATTEMPTED, ACKNOWLEDGED = "attempted", "acknowledged"  # of a producer: before it enqueues, once it has the answer
@@ -48,7 +50,7 @@ def of_this_process() -> Ledger:
 
 def worker_of(pid: int) -> int:
     """Return the worker that a process belongs to: itself, or whoever started the process it runs jobs in."""
-    while b"runworker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+    while Path(f"/proc/{pid}/comm").read_text().strip() in (SERVER_NAME, CELL_NAME):
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
     return pid
 

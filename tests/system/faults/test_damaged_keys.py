@@ -16,6 +16,7 @@ from queueing import (
     NewJob,
     QueueFull,
     QueueingError,
+    Run,
     State,
     WrongState,
     scripts,
@@ -28,7 +29,11 @@ from tests.system.faults.damage import ERROR
 from tests.system.faults.rig import KEYS, QUEUE
 
 ROUNDS, LONG_ROUNDS = 200, 5_000
-READERS = {"job", "page", "stats"}
+RUN = Run(
+    worker="host:1:b", host="host", queues=(QUEUE,), mode="drain", interval_seconds=None, started_at=damage.NEVER,
+    ended_at=damage.NEVER, jobs=1, outcome="drained",
+)  # fmt: skip
+READERS = {"ages", "history", "job", "page", "runs", "stats"}
 
 
 def snapshot(client: Redis) -> dict[bytes, bytes]:
@@ -74,6 +79,7 @@ def calls(client: Redis, broker: Broker, ids: list[str], dice: random.Random) ->
         "resume": lambda: broker.resume(QUEUE),
         "configure": lambda: broker.configure(QUEUE, max_depth=dice.choice([0, 5]), overflow="drop_oldest"),
         "beat": lambda: broker.beat(QUEUE, "host:1:b", b"{}", 30_000),
+        "run": lambda: broker.note_run(RUN),
         "audit": lambda: list(audit_queue(client, QUEUE, repair=True)),
     }
 

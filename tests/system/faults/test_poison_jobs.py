@@ -71,7 +71,7 @@ def reason_of(attempt: Attempt) -> str:
 def test_one_percent_of_poison_ends_dead_and_costs_the_others_little(rig: Rig, soak: bool, concurrency: int) -> None:
     """Only the long form judges the cost: in the short one the first crash, a restart and a lease, is most of it."""
     rig.environment["LEASE_SECONDS"] = 3 if soak else 1
-    harmless = [work(rig.random.uniform(0, 0.1)) for _ in range(10_000 if soak else 300)]
+    harmless = [work(rig.random.uniform(0, 0.1)) for _ in range(10_000 if soak else 100 + 30 * concurrency)]
     mix = [*harmless, *poison(100 if soak else 5)]
     rig.random.shuffle(mix)
     baseline = seconds_of(rig, run(rig, harmless, concurrency)) if soak else 0.0

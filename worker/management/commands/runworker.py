@@ -149,6 +149,8 @@ class Command(BaseCommand):
             findings = check_server(get_client(), volatile_allowed=settings.ALLOW_VOLATILE)
         except StoreUnavailable:
             return
+        finally:
+            get_client().connection_pool.disconnect()  # the fork server is to have none
         if unfit := reasons_to_refuse(findings):
             raise CommandError("; ".join(unfit), returncode=EXIT_CONFIGURATION)
 
