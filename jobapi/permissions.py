@@ -7,7 +7,6 @@ tests and at run time, as soon as authorization is on.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
@@ -20,6 +19,7 @@ from django.http.response import HttpResponseBase
 
 from jobapi.authentication import caller_of, insufficient, is_open, token_of
 from jobapi.problems import Refusal, answer, kind_of_status
+from jobapi.proxies import is_in
 from jobapi.tokens import MANAGE, READ, WRITE
 
 OPEN = "open"  # to anyone
@@ -41,7 +41,7 @@ ACCESS: dict[str, dict[str, str]] = {
     "worker-list": {"GET": MANAGE},  # tells hosts, and the jobs of all clients
     "livez": {"GET": OPEN},
     "readyz": {"GET": OPEN},
-    "prometheus-django-metrics": {"GET": MONITORS},
+    "metrics": {"GET": MONITORS},
     "openapi": {"GET": OPEN},
     "docs": {"GET": OPEN},
     "redoc": {"GET": OPEN},
@@ -121,7 +121,7 @@ def _check_monitor(request: HttpRequest) -> None:
 
 def may_monitor(request: HttpRequest) -> bool:
     """Whether a request comes from a network, or with the token, that the settings name for monitoring."""
-    return _has_monitoring_token(request) or _is_in(request.META.get("REMOTE_ADDR", ""), settings.MONITORING_NETWORKS)
+    return _has_monitoring_token(request) or is_in(request.META.get("REMOTE_ADDR", ""), settings.MONITORING_NETWORKS)
 
 
 def sees_details(request: HttpRequest) -> bool:
@@ -145,12 +145,3 @@ def _has_monitoring_token(request: HttpRequest) -> bool:
         return hmac.compare_digest(token_of(request).encode(), settings.MONITORING_TOKEN.encode())
     except Refusal:
         return False
-
-
-def _is_in(address: str, networks: list[str]) -> bool:
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    found = getattr(found, "ipv4_mapped", None) or found
-    return any(found in ipaddress.ip_network(network) for network in networks)

@@ -16,6 +16,7 @@ from django.core.exceptions import DisallowedHost, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
+from jobapi.counters import note_problem
 from jobapi.request_ids import request_id_of
 from jobapi.schemas import FieldError, Problem
 from queueing import (
@@ -201,8 +202,9 @@ def _refusal_of_framework(error: Exception) -> Refusal | None:
 
 
 def problem_of(request: HttpRequest, refusal: Refusal) -> Problem:
-    """Return a refusal as a problem document."""
+    """Return a refusal as a problem document, and count it if it is of a submission."""
     kind = refusal.kind
+    note_problem(request, kind.code)
     return Problem(
         type=kind.type,
         title=kind.title,

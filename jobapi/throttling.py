@@ -22,6 +22,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from jobapi.authentication import client_id_of
+from jobapi.counters import CALLS_LIMITED
 from jobapi.problems import RATE_LIMITED, Refusal, answer
 
 LIMITED = "/api/v1/"
@@ -140,5 +141,6 @@ def headers_of(limit: Limit, usage: Usage) -> dict[str, str]:
 
 
 def _refuse(request: HttpRequest, limit: Limit, usage: Usage) -> HttpResponseBase:
+    CALLS_LIMITED.labels(limit.name).inc()
     detail = f"A client may make {limit.calls} {limit.name} in {limit.seconds} seconds."
     return answer(request, Refusal(RATE_LIMITED, detail, headers={"Retry-After": str(usage.ends_in_seconds)}))

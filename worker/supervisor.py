@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.runner import EXIT_UNAVAILABLE
+from worker.service import Service
 from worker.signals import StopRequest
 from worker.watchdog import EXIT_STUCK
 
 logger = logging.getLogger(__name__)
 
 PARENT_VARIABLE = "RUNWORKER_PARENT"  # a child ends in order when this process is gone
+NUMBER_VARIABLE = "RUNWORKER_NUMBER"  # which of the children this is, from 0; its successor has the same
 CRASHED_VARIABLE = "RUNWORKER_CRASHED"  # 1: the child takes the place of one that died
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again cannot help
 FIRST_RESTART_SECONDS = 0.5
@@ -31,6 +33,7 @@ FINAL_CODES = (0, EXIT_UNAVAILABLE, EXIT_CONFIGURATION)  # 69 is of a drain: who
 class Child:
     """One worker process, or the wait until it is started again."""
 
+    number: int
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
@@ -48,15 +51,20 @@ class Supervisor:
     second one.
     """
 
-    def __init__(self, command: Sequence[str], count: int, stop: StopRequest) -> None:
+    def __init__(
+        self, command: Sequence[str], count: int, stop: StopRequest, *, service: Service | None = None
+    ) -> None:
         self._command = list(command)
         self._stop = stop
-        self._children = [Child() for _ in range(count)]
+        self._service = service or Service()
+        self._children = [Child(number) for number in range(count)]
         self._told = 0
 
     def run(self) -> int:
         """Supervise until every child is done; returns the first exit code that is not 0, else 0."""
+        self._service.ready()
         while not all(child.exit_code is not None for child in self._children):
+            self._service.alive()
             if not self.run_once():
                 time.sleep(POLL_SECONDS)
         return next((child.exit_code for child in self._children if child.exit_code), 0)
@@ -88,8 +96,12 @@ class Supervisor:
             return True
         if time.monotonic() < child.start_at:
             return False
-        crashed = str(int(child.has_crashed))
-        environment = {**os.environ, PARENT_VARIABLE: str(os.getpid()), CRASHED_VARIABLE: crashed}
+        environment = {
+            **os.environ,
+            PARENT_VARIABLE: str(os.getpid()),
+            NUMBER_VARIABLE: str(child.number),
+            CRASHED_VARIABLE: str(int(child.has_crashed)),
+        }
         child.process = subprocess.Popen(self._command, env=environment, process_group=0)  # noqa: S603 - our own command
         child.started_at = time.monotonic()
         return True
@@ -138,6 +150,11 @@ def child_command(arguments: Sequence[str]) -> list[str]:
 def is_child() -> bool:
     """Whether a supervisor started this process."""
     return PARENT_VARIABLE in os.environ
+
+
+def child_number() -> int:
+    """Return which of the children of a supervisor this process is, from 0; 0 for a process without one."""
+    return int(os.environ.get(NUMBER_VARIABLE, "0"))
 
 
 def follows_a_crash() -> bool:

@@ -1,0 +1,35 @@
+"""What each process of the API counts itself; the figures of the queues are kept by their scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django_prometheus.middleware import PrometheusAfterMiddleware
+from prometheus_client import Counter
+
+SUBMISSIONS = frozenset({"/api/v1/jobs", "/api/v1/jobs/bulk"})
+
+SUBMISSIONS_REFUSED = Counter(
+    "jobapi_submissions_refused", "Jobs that were not accepted; a bulk refused whole counts once.", ["reason"]
+)
+CALLS_LIMITED = Counter("jobapi_rate_limited", "Calls refused beyond the limit of their client.", ["limit"])
+
+
+def note_problem(request: HttpRequest, reason: str) -> None:
+    """Count a problem that is answered, or told of one job of a bulk, if a submission met it."""
+    if request.method == "POST" and request.path in SUBMISSIONS:
+        SUBMISSIONS_REFUSED.labels(reason).inc()
+
+
+class RequestMetricsMiddleware(PrometheusAfterMiddleware):  # type: ignore[misc]
+    """Counts requests by view, status and method; a method that HTTP does not know has no label of its own.
+
+    django-prometheus takes one family's label as the client sent it: each invented method would add series for ever.
+    """
+
+    def label_metric(self, metric: Any, request: HttpRequest, response: Any = None, **labels: str) -> Any:
+        """Return the series of these labels."""
+        if "method" in labels:
+            labels["method"] = self._method(request)
+        return super().label_metric(metric, request, response, **labels)
