@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from jobapi.access import ROUTE_KEY
 from jobapi.problems import CONTENT_TYPE, answer_to_status
-from jobapi.request_ids import HEADER, request_id_of, serving
+from jobapi.request_ids import HEADER, TRACEPARENT_KEY, request_id_of, serving, traceparent_of
+from queueing.traces import NO_SPAN, Span, span
 
 FOR_OTHERS = ("/admin/", "/dashboard/", "/oauth/")  # pages stay pages, and errors of OAuth as RFC 6749 has them
 NOT_STORED = ("/api/v1/", "/livez", "/readyz")
+NOT_TRACED = ("/livez", "/readyz", "/metrics")
 KEPT_HEADERS = ("Allow", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate")
 
 
@@ -25,8 +29,12 @@ class FrontDoorMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        with serving(request):
-            return self._answer(request)
+        with _traced(request) as entered:
+            request.META[TRACEPARENT_KEY] = entered.traceparent
+            with serving(request):
+                response = self._answer(request)
+            _note(entered, request, response)
+            return response
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
@@ -47,3 +55,27 @@ def _as_problem(request: HttpRequest, response: HttpResponseBase) -> HttpRespons
         if name in response.headers:
             problem.headers[name] = response.headers[name]
     return problem
+
+
+def _traced(request: HttpRequest) -> AbstractContextManager[Span]:
+    if request.path in NOT_TRACED:
+        return nullcontext(NO_SPAN)
+    attributes = {
+        "http.request.method": str(request.method),
+        "url.path": request.path,
+        "url.scheme": str(request.scheme),
+        "jobapi.request_id": request_id_of(request),
+    }
+    return span(str(request.method), "server", parent=traceparent_of(request), attributes=attributes)
+
+
+def _note(entered: Span, request: HttpRequest, response: HttpResponseBase) -> None:
+    """Say where a request led and how it was answered, in its span and for the access log."""
+    route = request.resolver_match.route.strip("^$") if request.resolver_match else ""
+    request.META[ROUTE_KEY] = route
+    entered.note(
+        {"http.response.status_code": response.status_code, "http.route": route},
+        name=f"{request.method} {route}".rstrip(),
+    )
+    if response.status_code >= 500:
+        entered.fail(str(response.status_code))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -26,7 +27,7 @@ from jobapi.problems import (
     refusal_of,
     shortened,
 )
-from jobapi.request_ids import request_id_of
+from jobapi.request_ids import TRACEPARENT_KEY, request_id_of, traceparent_of
 from queueing import (
     Broker,
     Durability,
@@ -41,11 +42,11 @@ from queueing import (
 from queueing.conf import get_broker, get_inspector, known_queues
 from queueing.fault_points import reach
 from queueing.jobs import new_job_id
+from queueing.traces import span
 
 MAX_BULK_BYTES = 8 * 1024 * 1024
 
 IDEMPOTENCY_KEY = re.compile(r'"(?P<quoted>[!#-\[\]-~]{1,200})"|(?P<bare>[!#-\[\]-~]{1,200})')
-TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,9 @@ def submit_one(request: HttpRequest) -> Submitted:
     """Store the job that a request brings, or find the one that is there instead."""
     new = read(request, schemas.NewJob)
     queue = queue_of(new)
-    job = new.to_enqueue(origin_of(request), submission_of(request))
-    enqueued, held = _enqueue(get_broker(), queue, job, new.durability)
+    with _enqueuing(request, 1, queue):
+        job = new.to_enqueue(origin_of(request), submission_of(request))
+        enqueued, held = _enqueue(get_broker(), queue, job, new.durability)
     reach("after_enqueue")
     replayed = held is not None and enqueued.outcome == "replayed"
     return Submitted(
@@ -112,6 +114,11 @@ class _Item:
 def submit_many(request: HttpRequest) -> schemas.BulkResults:
     """Store the jobs that a request brings and say what became of each; with `atomic` all of them or none."""
     texts, atomic = _read_bulk(request)
+    with _enqueuing(request, len(texts)):
+        return schemas.BulkResults(results=_submit_each(request, texts, atomic=atomic))
+
+
+def _submit_each(request: HttpRequest, texts: Sequence[bytes], *, atomic: bool) -> list[schemas.BulkResult]:
     submission = submission_of(request)
     results: dict[int, schemas.BulkResult] = {}
     refusals: dict[int, Refusal] = {}
@@ -130,7 +137,7 @@ def submit_many(request: HttpRequest) -> schemas.BulkResults:
         results |= _store(group, refusals, atomic=atomic, is_all=len(group) == len(texts))
     for index, refusal in refusals.items():
         results[index] = _refused(request, index, refusal)
-    return schemas.BulkResults(results=[results[index] for index in range(len(texts))])
+    return [results[index] for index in range(len(texts))]
 
 
 def _read_bulk(request: HttpRequest) -> tuple[Sequence[bytes], bool]:
@@ -234,6 +241,21 @@ def _refused(request: HttpRequest, index: int, refusal: Refusal) -> schemas.Bulk
 # What a request says besides its body
 
 
+@contextmanager
+def _enqueuing(request: HttpRequest, jobs: int, queue: str = "") -> Iterator[None]:
+    """Let the jobs that are stored inside be traced under a span of their own, where there are spans."""
+    attributes: dict[str, str | int] = {
+        "messaging.system": "jobapi",
+        "messaging.operation.type": "send",
+        "messaging.batch.message_count": jobs,
+    }
+    if queue:
+        attributes["messaging.destination.name"] = queue
+    with span(f"send {queue}".rstrip(), "producer", attributes=attributes) as entered:
+        request.META[TRACEPARENT_KEY] = entered.traceparent
+        yield
+
+
 def queue_of(new: schemas.NewJob) -> str:
     """Return the queue a job is for, or refuse it and name those there are."""
     return known_queues()[0] if new.queue is None else known(new.queue)
@@ -248,10 +270,8 @@ def known(queue: str) -> str:
 
 
 def origin_of(request: HttpRequest) -> schemas.Origin:
-    """Return what jobs keep of their request: id, client, and `traceparent` (W3C Trace Context) if that is valid."""
-    sent = request.headers.get("traceparent", "")
-    owner = caller_of(request).client_id
-    return schemas.Origin(request_id_of(request), sent if TRACEPARENT.fullmatch(sent) else "", owner)
+    """Return what jobs keep of their request: id, `traceparent` (W3C Trace Context), and client."""
+    return schemas.Origin(request_id_of(request), traceparent_of(request), caller_of(request).client_id)
 
 
 def submission_of(request: HttpRequest) -> Submission | None:

@@ -8,6 +8,7 @@ listens; it names its attempt by the lease token, for it may come too early or t
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -142,6 +143,8 @@ class Occupant:
         self._lease = Lease(order.job, lease_seconds=order.lease_seconds, claimed_at=order.renewed_at)
         verdict = judge(self._lease, self._handlers, self._extend)
         self._lease = None
+        for handler in logging.getLogger().handlers:  # the worker may end, and kill us, as soon as it knows
+            handler.flush()
         self._line.send(verdict)
 
     def _extend(self, lease: Lease) -> None:

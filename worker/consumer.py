@@ -14,6 +14,7 @@ from typing import Any, cast
 from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, StoreUnavailable, new_claim_nonce
 from queueing.broker import MAX_CLAIM
 from queueing.fault_points import reach
+from worker.attempts import log_fields
 from worker.executor import Executor
 from worker.leases import Lease
 from worker.outcomes import Outcome
@@ -217,16 +218,14 @@ class Consumer:
             job.attempt,
             job.id,
             state,
-            f" ({error.type}: {error.message[:200]})" if error else "",
+            f" ({error.type})" if error else "",  # its text, kept with the job, may have parts of the payload
             extra={
+                **log_fields(job),
                 "action": "attempt",
-                "job_id": job.id,
-                "queue": job.queue,
-                "kind": job.kind,
-                "attempt": job.attempt,
                 "worker": self._worker,
                 "outcome": state,
                 "duration_seconds": round(outcome.duration_seconds, 6),
+                "error": {"type": error.type} if error else None,
             },
         )
 

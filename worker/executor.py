@@ -6,11 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 
 from django.db import connections
 
 from queueing import Claimed, JobError
+from worker.attempts import span_of
 from worker.errors import LeaseLost
 from worker.isolation import Cell, CellUnavailable, Isolation
 from worker.leases import Lease, LeaseBook
@@ -118,6 +120,17 @@ class Executor:
             return self._inbox.get()
 
     def _run(self, lease: Lease, is_apart: bool, cell: Cell) -> Outcome:
+        """Run an attempt in its span: what it leads to belongs below that."""
+        with span_of(lease.job) as span:
+            if span.traceparent:
+                lease.job = replace(lease.job, traceparent=span.traceparent)
+            outcome = self._run_here_or_apart(lease, is_apart, cell)
+            span.note({"jobapi.outcome": outcome.verdict})
+            if outcome.error:
+                span.fail(outcome.error.type)
+        return outcome
+
+    def _run_here_or_apart(self, lease: Lease, is_apart: bool, cell: Cell) -> Outcome:
         if is_apart:
             return self._run_apart(lease, cell)
         cell.close()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.db import close_old_connections
 
 from queueing import JobError, PayloadCorrupt, encode_result
+from worker.attempts import logged
 from worker.context import JobContext
 from worker.errors import GiveUp, JobCancelled, LeaseLost, RetryLater
 from worker.leases import Lease
@@ -55,7 +56,8 @@ def judge(lease: Lease, handlers: Mapping[str, Handler], extend: Callable[[Lease
     """Run the handler and turn what it returns or raises into a verdict; raises nothing."""
     close_old_connections()
     try:
-        return _judge(lease, handlers, extend)
+        with logged(lease.job):
+            return _judge(lease, handlers, extend)
     finally:
         close_old_connections()
 
