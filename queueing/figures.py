@@ -43,8 +43,8 @@ class Histogram:
 class QueueHistory:
     """The counters of a queue, one figure a minute from `first_minute` (since 1970 UTC) on; the last minute still runs.
 
-    `series` has SERIES and `started`: jobs that began their first attempt. `wait_0` and so on is the histogram of how long
-    these had waited since they were first due.
+    `series` has SERIES and `started`: jobs that began their first attempt. `wait_0` and so on is the histogram of how
+    long these had waited since they were first due.
     """
 
     queue: str

@@ -184,17 +184,20 @@ class Inspector:
         limit: int = 50,
         after: ListingMark | None = None,
         filters: Filters | None = None,
+        entire: bool = False,
+        steps: int = MAX_STEPS,
     ) -> Listing:
-        """Return jobs of several queues and states, without payload and result.
+        """Return jobs of several queues and states; payload and result are left out unless `entire`.
 
         One group of states follows the other (GROUPS); in a group the jobs of all queues are merged, ready ones by
-        priority and newest first, others the latest first. A page is short when many jobs do not match.
+        priority and newest first, others the latest first. A page is short when many jobs do not match: `steps` times
+        at most it looks at MAX_LOOKS jobs of each queue without coming to the end of a group.
         """
         limit = min(max(limit, 1), MAX_PAGE)
         jobs: list[Job] = []
         wanted = set(states) & FINISHED_STATES if filters and filters.finished_only else set(states)
         mark: ListingMark | None = after or ListingMark(group=0, after=None)
-        for _ in range(MAX_STEPS):
+        while steps > 0:
             mark = _skip_groups(mark, wanted)
             if mark is None or len(jobs) == limit:
                 break
@@ -202,10 +205,11 @@ class Inspector:
                 states=tuple(state for state in GROUPS[mark.group] if state in wanted),
                 limit=limit - len(jobs),
                 filters=filters,
-                entire=False,
+                entire=entire,
             )
             found, place = self._merged(queues, window, mark.after)
             jobs += found
+            steps -= place is not None
             mark = ListingMark(group=mark.group if place else mark.group + 1, after=place)
         return Listing(jobs=tuple(jobs), next=_skip_groups(mark, wanted))
 
@@ -311,9 +315,10 @@ class _Window:
         keys, filters = _keys(queue), self.filters or Filters()
         shares = self.states[0] in (State.SCHEDULED, State.RETRYING)
         mark = (after.score, after.id) if after else (_text(filters.finished_until_ms), "")
+        is_sifted = filters != Filters() or (shares and len(self.states) == 1)
         arguments = (
             self.limit,
-            MAX_LOOKS,
+            MAX_LOOKS if is_sifted else self.limit,
             *mark,
             "-inf" if filters.finished_from_ms is None else filters.finished_from_ms,
             self.states[0].value if shares and len(self.states) == 1 else "",

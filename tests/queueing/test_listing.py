@@ -167,3 +167,25 @@ def test_a_unique_key_is_of_its_owner(broker: Broker) -> None:
 
     assert (one.outcome, two.outcome, again.outcome) == ("created", "created", "unique")
     assert again.id == one.id
+
+
+def test_payload_and_result_are_listed_when_entire_jobs_are_asked_for(broker: Broker, inspector: Inspector) -> None:
+    broker.enqueue(QUEUE, NewJob.of("echo", {"a": 1}))
+    broker.ack(claim_one(broker), b'"done"')
+
+    (job,) = inspector.listing(QUEUES, {State.SUCCEEDED}, entire=True).jobs
+
+    assert (job.payload, job.result) == (b'{"a":1}', b'"done"')
+
+
+def test_a_listing_looks_no_further_than_its_steps_unless_a_group_ends(broker: Broker, inspector: Inspector) -> None:
+    deep = broker.enqueue(QUEUE, NewJob.of("rare")).id
+    broker.enqueue_many(QUEUE, [NewJob.of("echo")] * (2 * MAX_LOOKS))
+    rare = Filters(kind="rare")
+
+    first = inspector.listing(QUEUES, set(State), filters=rare, steps=2)
+    second = inspector.listing(QUEUES, set(State), filters=rare, steps=1, after=first.next)
+
+    assert first.jobs == ()
+    assert [job.id for job in second.jobs] == [deep]
+    assert second.next is None
