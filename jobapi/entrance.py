@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import logging
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -19,12 +21,23 @@ from typing import Any, Protocol
 from django.core.handlers.wsgi import WSGIHandler
 from granian.rsgi import ProtocolClosed, ProtocolError, Scope
 
+from jobapi import access, proxies
+from queueing import traces
+
 THREADS = 32  # requests served at a time; those that wait for Redis must not hold up the rest
 SMALL_BODY_BYTES = 64 * 1024  # as many may come at once as there are connections
+CHUNK_BYTES = 64 * 1024  # of an answer that is made while it is sent
 LARGE_BODIES = 8  # that may come, and be served, at a time: what they take of the memory is bounded
 
 Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
+
+
+class Stream(Protocol):
+    """An answer that has begun."""
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send the next piece, once the client has taken enough of those before; raises ProtocolClosed."""
 
 
 class Exchange(Protocol):
@@ -36,23 +49,41 @@ class Exchange(Protocol):
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
         """Send the answer, from any thread."""
 
+    def response_stream(self, status: int, headers: Headers) -> Stream:
+        """Begin an answer that comes in pieces, from any thread."""
+
 
 class Entrance:
-    """An RSGI application in front of Django; a body may take `body_seconds` and have `max_body_bytes`."""
+    """An RSGI application in front of Django; a body may take `body_seconds` and have `max_body_bytes`.
 
-    def __init__(self, django: WSGIHandler, *, body_seconds: float, max_body_bytes: int) -> None:
+    What proxies in `trusted_proxies`, networks, say of their clients is believed.
+    """
+
+    def __init__(
+        self, django: WSGIHandler, *, body_seconds: float, max_body_bytes: int, trusted_proxies: Sequence[str] = ()
+    ) -> None:
         self._django = django
         self._body_seconds = body_seconds
         self._max_body_bytes = max_body_bytes
+        self._trusted_proxies = trusted_proxies
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
         self._large_bodies = asyncio.Semaphore(LARGE_BODIES)
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         """Serve a request; the thread that serves it sends the answer."""
+        began = time.monotonic()
         environ = environ_of(scope)
+        proxies.heed(environ, self._trusted_proxies)
         async with self._large_bodies if _length(environ) > SMALL_BODY_BYTES else contextlib.nullcontext():
             environ["wsgi.input"] = io.BytesIO(await self._body(environ, exchange))
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._serve, environ, exchange)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._threads, self._serve, environ, exchange, began, loop)
+
+    def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        """Send what is left of spans and log lines: granian ends this process without Python's own way out."""
+        self._threads.shutdown()
+        traces.close()
+        logging.shutdown()
 
     async def _body(self, environ: Environ, exchange: Exchange) -> bytes:
         """Return the body; nothing of one that is late or cut off, or that will be refused for its length."""
@@ -62,10 +93,40 @@ class Entrance:
                     return await exchange()
         return b""
 
-    def _serve(self, environ: Environ, exchange: Exchange) -> None:
+    def _serve(self, environ: Environ, exchange: Exchange, began: float, loop: asyncio.AbstractEventLoop) -> None:
         answer = Answer()
-        with contextlib.closing(self._django(environ, answer.start)) as pieces:
-            exchange.response_bytes(answer.status, answer.headers, b"".join([*answer.written, *pieces]))
+        try:
+            with contextlib.closing(self._django(environ, answer.start)) as pieces:
+                self._send(answer, pieces, exchange, loop)
+        finally:
+            access.note(environ, status=answer.status, length=answer.length, seconds=time.monotonic() - began)
+
+    def _send(
+        self, answer: Answer, pieces: Iterable[bytes], exchange: Exchange, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Send an answer whole; one whose length nobody knows in pieces, as fast as the client takes them."""
+        if not answer.is_endless(pieces):
+            body = b"".join([*answer.written, *pieces])
+            answer.length = len(body)
+            exchange.response_bytes(answer.status, answer.headers, body)
+            return
+        stream = exchange.response_stream(answer.status, answer.headers)
+        with contextlib.suppress(TimeoutError, ProtocolError, ProtocolClosed):  # the client has gone, or takes no more
+            for chunk in _chunks(pieces):
+                asyncio.run_coroutine_threadsafe(stream.send_bytes(chunk), loop).result(self._body_seconds)
+                answer.length += len(chunk)
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what pieces add up to, in such parts as are worth a send."""
+    chunk = bytearray()
+    for piece in pieces:
+        chunk += piece
+        if len(chunk) >= CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    if chunk:
+        yield bytes(chunk)
 
 
 class Answer:
@@ -75,6 +136,11 @@ class Answer:
         self.status: int = HTTPStatus.INTERNAL_SERVER_ERROR
         self.headers: Headers = []
         self.written: list[bytes] = []
+        self.length = 0
+
+    def is_endless(self, pieces: Iterable[bytes]) -> bool:
+        """Whether Django makes the answer while it is sent."""
+        return getattr(pieces, "streaming", False) and all(name.lower() != "content-length" for name, _ in self.headers)
 
     def start(self, status: str, headers: Headers, _error: Any = None, /) -> Callable[[bytes], object]:
         """Note the status and the headers (PEP 3333, start_response)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from django.http import StreamingHttpResponse
 from granian.rsgi import ProtocolClosed, ProtocolError
 
 from jobapi import entrance
@@ -107,6 +108,67 @@ def test_a_body_is_served_and_the_answer_sent() -> None:
     served = serve(of_length(len(BODY)), Exchange(BODY))
 
     assert served.answer == (202, [("X-Length", "15")], BODY)
+
+
+class Stream:
+    """An answer in pieces; a client that stops reading after some."""
+
+    def __init__(self, most: int) -> None:
+        self.pieces: list[bytes] = []
+        self._most = most
+
+    async def send_bytes(self, data: bytes) -> None:
+        if len(self.pieces) == self._most:
+            raise ProtocolClosed
+        self.pieces.append(data)
+
+
+class StreamExchange(Exchange):
+    def __init__(self, most: int = 100) -> None:
+        super().__init__(b"")
+        self.stream = Stream(most)
+
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Stream:
+        self.answer = (status, headers, b"")
+        return self.stream
+
+
+def serve_in_pieces(exchange: Exchange, *headers: tuple[str, str]) -> StreamingHttpResponse:
+    """Let Django answer with a quarter of a megabyte that it makes while it is sent."""
+    response = StreamingHttpResponse(b"x" * 1024 for _ in range(256))
+
+    def django(environ: dict[str, Any], start: Any) -> StreamingHttpResponse:
+        start("200 OK", [*headers])
+        return response
+
+    asyncio.run(entrance_to(django, 1).__rsgi__(Scope(method="GET"), exchange))
+    return response
+
+
+def test_an_answer_without_an_end_in_sight_is_sent_in_pieces() -> None:
+    exchange = StreamExchange()
+
+    serve_in_pieces(exchange)
+
+    assert [len(piece) for piece in exchange.stream.pieces] == [entrance.CHUNK_BYTES] * 4
+
+
+def test_an_answer_whose_length_is_known_is_sent_whole() -> None:
+    exchange = StreamExchange()
+
+    serve_in_pieces(exchange, ("Content-Length", str(256 * 1024)))
+
+    assert exchange.answer is not None
+    assert len(exchange.answer[2]) == 256 * 1024
+
+
+def test_when_the_client_goes_away_no_more_of_the_answer_is_made() -> None:
+    exchange = StreamExchange(most=1)
+
+    response = serve_in_pieces(exchange)
+
+    assert len(exchange.stream.pieces) == 1
+    assert response.closed
 
 
 @pytest.mark.parametrize(
