@@ -8,8 +8,9 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit
 	--custom-compile-command 'make requirements' pyproject.toml
 
 NODE := tests/system/http/node
+DATADOG := tests/system/monitoring/datadog
 
-.PHONY: help install node up test soak check bench requirements
+.PHONY: help install node datadog up test soak screenshots check bench requirements
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -19,14 +20,19 @@ install: .venv/dev.stamp ## Create .venv and install everything, hash-checked (n
 
 node: $(NODE)/node_modules/.package-lock.json ## Install the npm packages that some tests need, as their lock says
 
+datadog: .datadog-venv/installed.stamp ## Install the Datadog Agent's checks, which a test runs, in an environment of their own
+
 up: .venv/runtime.stamp ## Start it all: Valkey, the API and one worker; Ctrl-C stops them in order
 	@exec $(BIN)/python manage.py up
 
 test: .venv/dev.stamp ## Run the tests, against real servers on private sockets
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
-soak: .venv/dev.stamp ## Run the fault tests in their long form, one after the other, with their figures (about 80 minutes)
-	SOAK=1 $(BIN)/python -m pytest --capture no tests/system/faults tests/system/http
+soak: .venv/dev.stamp ## Run the system tests in their long form, one after the other, with their figures (about 2 hours)
+	SOAK=1 $(BIN)/python -m pytest --capture no tests/system
+
+screenshots: .venv/dev.stamp ## Take the pictures of docs/screenshots anew
+	SCREENSHOTS=$(CURDIR)/docs/screenshots $(BIN)/python -m pytest tests/system/dashboard/test_screenshots.py
 
 check: .venv/dev.stamp ## Run the linters, the type checker, the import contracts and Django's own checks
 	$(BIN)/ruff check
@@ -43,6 +49,7 @@ requirements: .venv/dev.stamp ## Compile requirements*.txt anew from pyproject.t
 	$(COMPILE) --output-file requirements.txt
 	$(COMPILE) --extra tracing --constraint requirements.txt --output-file requirements-tracing.txt
 	$(COMPILE) --extra tracing --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE:pyproject.toml=$(DATADOG)/requirements.in) --output-file $(DATADOG)/requirements.txt
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "python3 >= 3.11 is needed, and none was found on PATH" >&2; exit 1; }
@@ -56,6 +63,11 @@ requirements: .venv/dev.stamp ## Compile requirements*.txt anew from pyproject.t
 .venv/dev.stamp: requirements-dev.txt | .venv/bin/python
 	$(PIP) install --require-hashes --requirement requirements-dev.txt
 	@touch .venv/runtime.stamp $@
+
+.datadog-venv/installed.stamp: $(DATADOG)/requirements.txt | .venv/bin/python
+	@.venv/bin/python -m venv --clear .datadog-venv
+	.datadog-venv/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes --requirement $<
+	@touch $@
 
 $(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
 	npm ci --prefix $(NODE) --no-progress --loglevel=error

@@ -27,12 +27,14 @@ def faults() -> list[str]:
 
 
 def _faults_of_networks() -> list[str]:
-    try:
-        for network in settings.MONITORING_NETWORKS:
-            ipaddress.ip_network(network)
-    except ValueError as error:
-        return [f"MONITORING_NETWORKS: {error}"]
-    return []
+    found = []
+    for name in ("MONITORING_NETWORKS", "TRUSTED_PROXIES"):
+        try:
+            for network in getattr(settings, name):
+                ipaddress.ip_network(network)
+        except ValueError as error:
+            found.append(f"{name}: {error}")
+    return found
 
 
 def _faults_of_issuer() -> list[str]:

@@ -14,6 +14,7 @@ import contextlib
 import os
 import queue
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from types import FrameType
 
 from django.conf import settings
@@ -218,16 +220,35 @@ def refuse_unfit_server() -> None:
 
 
 def api_command() -> list[str]:
-    """Return the command that serves the API."""
+    """Return the command that serves the API; for several processes, make the folder in which they count."""
     # Two arenas for all threads: with one for each, what large bodies leave behind adds up (200 MiB against 115)
-    memory = ["/usr/bin/env", "MALLOC_ARENA_MAX=2"]
-    granian = [*memory, sys.executable, "-m", "granian", "--interface", "rsgi", "--log-level", "error"]
+    variables = ["MALLOC_ARENA_MAX=2"]
+    if settings.API_PROCESSES > 1:
+        variables.append(f"PROMETHEUS_MULTIPROC_DIR={empty_metrics_folder()}")
+    python = ["/usr/bin/env", *variables, sys.executable]
+    granian = [*python, "-m", "granian", "--interface", "rsgi", "--log-level", "error"]
     address = ["--host", settings.HOST, "--port", str(settings.PORT)]
     # Of HTTP/1 alone: while granian waits to see which version a client speaks, no time limit holds
     protocol = ["--http", "1", "--no-ws", "--http1-buffer-size", str(MAX_HEAD_BYTES)]
     head_ms = round(settings.REQUEST_SECONDS * 1000)
     limits = ["--http1-header-read-timeout", str(head_ms), "--workers-kill-timeout", "10"]
+    limits += ["--workers", str(settings.API_PROCESSES)]
     return [*granian, *address, *protocol, *limits, "settings.rsgi:application"]
+
+
+def empty_metrics_folder() -> Path:
+    """Return the folder for the counters of the API's processes, made anew; raise LaunchError when it cannot be.
+
+    What a former run has left there would be added to the totals; the address tells the runs of one VAR_DIR apart.
+    """
+    require_free_address(settings.HOST, settings.PORT)  # else the counters of an API that runs would be lost
+    folder = settings.VAR_DIR / f"metrics-{settings.HOST}-{settings.PORT}"
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise LaunchError(f"several API processes need a folder for their counters: {error}") from error
+    return folder
 
 
 def ensure_staff_user(username: str, password: str) -> str | None:

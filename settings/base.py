@@ -12,12 +12,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environ import FileAwareEnv
 
 from queueing.connections import plain
 from queueing.embedded import default_url
-from settings.logs import logging_config
+from settings.logs import LogOptions, log_figures, logging_config
+from settings.shipping import TlsFiles
 
 env = FileAwareEnv()
 
@@ -44,6 +46,7 @@ def kept_secret(path: Path) -> str:
     return path.read_text()
 
 
+VERSION = env.str("DD_VERSION", default="0.1.0")  # what runs here, as metrics and logs name it
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or kept_secret(VAR_DIR / "secret_key")
 SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])  # keys of before, while some use them
@@ -51,6 +54,9 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 
 HOST = env.str("HOST", default="127.0.0.1")
 PORT = env.int("PORT", default=8000)
+API_PROCESSES = env.int("API_PROCESSES", default=1)
+if not 1 <= API_PROCESSES <= 64:
+    raise ImproperlyConfigured("API_PROCESSES must be between 1 and 64")
 REQUEST_SECONDS = env.float("REQUEST_SECONDS", default=30.0)  # a client has for the head of a request, and for its body
 if not 1 <= REQUEST_SECONDS <= 60:
     raise ImproperlyConfigured("REQUEST_SECONDS must be between 1 and 60")
@@ -80,7 +86,10 @@ INSTALLED_APPS = [
     "django_prometheus",
     "oauth2_provider",
     "axes",
+    "csp",
+    "django_htmx",
     "jobapi",
+    "jobapi.dashboard",
     "jobapi.oauth",
     "worker",
 ]
@@ -91,6 +100,7 @@ MIDDLEWARE = [
     "jobapi.throttling.ThrottlingMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "jobapi.dashboard.policy.PolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -99,7 +109,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
-    "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "jobapi.counters.RequestMetricsMiddleware",
 ]
 
 ROOT_URLCONF = "settings.urls"
@@ -132,6 +142,7 @@ def database() -> dict[str, Any]:
         }
     if config["ENGINE"] == "django.db.backends.postgresql":
         config["OPTIONS"] = {"connect_timeout": 2, "tcp_user_timeout": 2000, **config.get("OPTIONS", {})}
+    config["ENGINE"] = config["ENGINE"].replace("django.db.", "django_prometheus.db.")  # the same, and counts
     return config
 
 
@@ -179,7 +190,25 @@ EMAIL_TIMEOUT = 10  # seconds; a mute SMTP server must not hold a worker's slot
 vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="jobs@localhost")
 
-LOGGING = logging_config(env.str("LOG_LEVEL", default="INFO"))
+LOGGING = logging_config(
+    LogOptions(
+        level=env.str("LOG_LEVEL", default="INFO").strip().upper(),
+        service=env.str("DD_SERVICE", default="") or env.str("OTEL_SERVICE_NAME", default="") or "jobapi",
+        env=env.str("DD_ENV", default="") or env.str("ENVIRONMENT", default=""),
+        version=VERSION,
+        redact=env.list("LOG_REDACT", default=[]),
+        file=env.str("LOG_FILE", default=""),
+        tcp_url=env.str("LOG_TCP_URL", default=""),
+        tcp_format=env.str("LOG_TCP_FORMAT", default="json"),
+        tcp_tls=TlsFiles(
+            ca=env.str("LOG_TCP_CA_FILE", default=""),
+            certificate=env.str("LOG_TCP_CERTIFICATE_FILE", default=""),
+            key=env.str("LOG_TCP_KEY_FILE", default=""),
+        ),
+    )
+)
+LOG_FIGURES = log_figures  # for what exposes them: it cannot import settings
+ACCESS_LOG_SKIP: list[str] = env.list("ACCESS_LOG_SKIP", default=[])  # paths whose requests leave no line
 
 # --- who may call ---
 
@@ -198,6 +227,7 @@ OAUTH_CACHE_SECONDS = env.float("OAUTH_CACHE_SECONDS", default=60.0)  # a token 
 OAUTH_TOKEN_SECONDS = env.int("OAUTH_TOKEN_SECONDS", default=3600)  # a token of our own lasts
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", default="").strip()
 MONITORING_NETWORKS: list[str] = env.list("MONITORING_NETWORKS", default=[])
+TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=[])  # networks whose X-Forwarded-* count
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "oauth.Client"
 OAUTH2_PROVIDER: dict[str, Any] = {
@@ -255,8 +285,51 @@ if PUBLIC_URL.startswith("https:"):
     SECURE_SSL_REDIRECT = True
     SECURE_SSL_HOST = PUBLIC_URL.removeprefix("https://")
     SECURE_REDIRECT_EXEMPT = ["^livez$", "^readyz$", "^metrics$"]  # asked from inside, past the proxy that has the TLS
-    if env.bool("TLS_PROXY", default=False):  # it must set, or remove, this header of every request
-        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- the dashboard ---
+
+ENVIRONMENT = env.str("ENVIRONMENT", default="")  # a badge on every staff page: PRODUCTION
+DASHBOARD_READ_ONLY = env.bool("DASHBOARD_READ_ONLY", default=False)  # there is nothing to change, for anybody
+DASHBOARD_REFRESH_SECONDS: list[int] = env.list("DASHBOARD_REFRESH_SECONDS", cast=int, default=[5, 1, 30])
+AGE_TARGET_SECONDS = env.float("AGE_TARGET_SECONDS", default=300.0)  # no ready job should wait longer
+if AGE_TARGET_SECONDS <= 0 or min(DASHBOARD_REFRESH_SECONDS, default=1) < 1:
+    raise ImproperlyConfigured("AGE_TARGET_SECONDS must lie above 0, and DASHBOARD_REFRESH_SECONDS be 1 or more each")
+PAYLOAD_PREVIEW = env.bool("PAYLOAD_PREVIEW", default=True)  # lists of jobs show the beginning of payloads, masked
+MASKED_KEYS: list[str] = env.list(  # what lies in payloads and results under a name with one of these is masked
+    "MASKED_KEYS",
+    default=[
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "authorization",
+        "api_key",
+        "access_key",
+        "private_key",
+        "credential",
+        "cookie",
+    ],
+)
+EXPORT_MAX_JOBS = env.int("EXPORT_MAX_JOBS", default=10_000)
+LOG_LINK = env.str("LOG_LINK", default="")  # https://logs.example/?q={job_id}: where to find a job's log lines
+if LOG_LINK and not re.match(r"https://[^/]|/(?![/\\])", LOG_LINK):
+    raise ImproperlyConfigured("LOG_LINK must begin with https:// or, on this server, with /")
+
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
+    "EXCLUDE_URL_PREFIXES": ["/oauth/"],  # its forms lead back to a client, at an address of its own
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    },
+}
 
 # --- the API's front door: kept by jobapi ---
 

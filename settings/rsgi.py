@@ -6,5 +6,8 @@ from jobapi.entrance import Entrance
 from settings.wsgi import application as django
 
 application = Entrance(
-    django, body_seconds=settings.REQUEST_SECONDS, max_body_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    django,
+    body_seconds=settings.REQUEST_SECONDS,
+    max_body_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+    trusted_proxies=settings.TRUSTED_PROXIES,
 )

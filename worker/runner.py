@@ -25,6 +25,7 @@ from worker.leases import LeaseBook
 from worker.maintenance import Maintenance
 from worker.outcomes import Outcome
 from worker.registry import Handler
+from worker.service import Service
 from worker.signals import StopRequest
 from worker.waker import Waker
 from worker.watchdog import EXIT_STUCK, Watchdog
@@ -81,11 +82,13 @@ class Worker:
         stop: StopRequest,
         *,
         still_wanted: Callable[[], bool] = lambda: True,
+        service: Service | None = None,
     ) -> None:
         self.name = new_worker_name()
         self._options = options
         self._stop = stop
         self._still_wanted = still_wanted
+        self._service = service or Service()
         self._leases = LeaseBook()
         inbox: SimpleQueue[Outcome | None] = SimpleQueue()
         self._keeper = LeaseKeeper(
@@ -116,7 +119,7 @@ class Worker:
         )
         self._started_at = datetime.now(UTC)
         self._ends_at = time.monotonic() + options.max_seconds if options.max_seconds is not None else None
-        self._watchdog = Watchdog()
+        self._watchdog = Watchdog(pass_on=self._service.alive)
         self._is_stuck = False
         stop.on_change = self._consumer.wake
 
@@ -144,6 +147,7 @@ class Worker:
         self._maintenance.start()
         self._waker.start()
         self._watchdog.start(set(threading.enumerate()) - before)
+        self._service.ready()
 
     def _live(self) -> int:
         if self._options.mode is Mode.CONTINUOUS:
@@ -262,6 +266,7 @@ class Worker:
         3. Interrupt the rest and give it back, so that another worker starts it at once. 4. Stop maintenance and
         waker. 5. Stop the lease keeper last: until then leases are kept.
         """
+        self._service.stopping()
         self._watchdog.stop()
         self._consumer.claiming = False
         self._consumer.abandon([lease for lease in self._leases if lease.is_stuck(time.monotonic())])

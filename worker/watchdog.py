@@ -25,9 +25,16 @@ class Watchdog:
     hangs cannot hold it up.
     """
 
-    def __init__(self, *, limit_seconds: float = LIMIT_SECONDS, bite: Callable[[int], object] = os._exit) -> None:
+    def __init__(
+        self,
+        *,
+        limit_seconds: float = LIMIT_SECONDS,
+        bite: Callable[[int], object] = os._exit,
+        pass_on: Callable[[], object] = lambda: None,
+    ) -> None:
         self._limit_seconds = limit_seconds
         self._bite = bite
+        self._pass_on = pass_on
         self._stopping = threading.Event()
         self._watched: list[threading.Thread] = []
         self._excepthook = threading.excepthook
@@ -47,8 +54,9 @@ class Watchdog:
         threading.excepthook = self._excepthook
 
     def pat(self) -> None:
-        """Note that the worker works."""
+        """Note that the worker works, and let its service manager know."""
         self._patted_at = time.monotonic()
+        self._pass_on()
 
     def _heed(self, death: threading.ExceptHookArgs) -> None:
         """Hear of the error that ends a thread, on that thread."""

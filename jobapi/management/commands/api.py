@@ -27,7 +27,7 @@ class Command(BaseCommand):
             raise ImproperlyConfigured("; ".join(faults))
         try:
             refuse_unfit_server()
+            command = api_command()
         except LaunchError as error:
             raise CommandError(str(error), returncode=error.exit_code) from None
-        command = api_command()
         os.execv(command[0], command)  # noqa: S606 - no shell is wanted

@@ -13,9 +13,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from queueing import QUEUE_PATTERN, StoreUnavailable
 from queueing.audit import check_server, reasons_to_refuse
 from queueing.conf import get_broker, get_client, known_queues
+from queueing.exposition import BuildInfo, Exposition, LogMirror
+from queueing.metrics import QueueCollector
 from worker import memory, signals, supervisor
+from worker.metrics import MetricsServer, Monitors
 from worker.registry import DuplicateHandler, HandlerRegistry, load_handlers
 from worker.runner import Mode, Worker, WorkerOptions
+from worker.service import Service
 from worker.supervisor import EXIT_CONFIGURATION
 
 EPILOG = """\
@@ -90,6 +94,13 @@ class Command(BaseCommand):
             metavar="N",
             help="of a process (Linux): a handler beyond it gets MemoryError; 0 for none; default MEMORY_LIMIT_MB",
         )
+        parser.add_argument(
+            "--metrics-port",
+            type=positive(int),
+            metavar="PORT",
+            help="answer /metrics there, for Prometheus; with --processes each child takes a port, from PORT up",
+        )
+        parser.add_argument("--metrics-host", default="127.0.0.1", metavar="HOST", help="default 127.0.0.1")
 
     def handle(self, **options: Any) -> None:
         """Run the worker and exit with its code."""
@@ -97,15 +108,17 @@ class Command(BaseCommand):
         options["memory_limit_mb"] = self._memory_limit_mb(options["memory_limit_mb"], options["concurrency"])
         if not supervisor.is_child():  # a child may be started again while the server is a replica for a moment
             self._refuse_unfit_server()
-        stop = signals.StopRequest()
+        stop, service = signals.StopRequest(), Service.of_environment()
         signals.install(stop)
         if options["processes"] > 1:
-            code = supervisor.Supervisor(self._child_command(options), options["processes"], stop).run()
+            code = supervisor.Supervisor(
+                self._child_command(options), options["processes"], stop, service=service
+            ).run()
         else:
-            code = self._work(queues, options, stop)
+            code = self._work(queues, options, stop, service)
         sys.exit(code)
 
-    def _work(self, queues: list[str], options: dict[str, Any], stop: signals.StopRequest) -> int:
+    def _work(self, queues: list[str], options: dict[str, Any], stop: signals.StopRequest, service: Service) -> int:
         if options["memory_limit_mb"]:
             memory.limit_memory(options["memory_limit_mb"])
         mode = Mode.DRAIN if options["drain"] else Mode.INTERVAL if options["interval"] else Mode.CONTINUOUS
@@ -124,7 +137,11 @@ class Command(BaseCommand):
             ),
             stop,
             still_wanted=supervisor.parent_is_alive,
+            service=service,
         )
+        worker.prepare()
+        if options["metrics_port"]:
+            self._serve_metrics(options["metrics_host"], options["metrics_port"] + supervisor.child_number())
         return worker.run()
 
     def _handlers(self) -> HandlerRegistry:
@@ -132,6 +149,19 @@ class Command(BaseCommand):
             return load_handlers()
         except DuplicateHandler as error:
             raise CommandError(str(error), returncode=EXIT_CONFIGURATION) from None
+
+    def _serve_metrics(self, host: str, port: int) -> None:
+        exposition = Exposition(
+            QueueCollector(get_client, known_queues, lambda: settings.AGE_TARGET_SECONDS),
+            BuildInfo(settings.VERSION),
+            logs=LogMirror(settings.LOG_FIGURES),
+        )
+        try:
+            monitors = Monitors(settings.MONITORING_TOKEN, settings.MONITORING_NETWORKS)
+            MetricsServer(host, port, exposition.text, monitors).start()
+        except (OSError, OverflowError, ValueError) as error:
+            text = f"--metrics-port: cannot answer on {host}, port {port}: {error}"
+            raise CommandError(text, returncode=EXIT_CONFIGURATION) from None
 
     def _memory_limit_mb(self, given: int | None, concurrency: int) -> int:
         """Return the limit of the arguments or else the settings; one that a worker cannot live with is refused."""
@@ -177,7 +207,7 @@ class Command(BaseCommand):
         arguments = ["runworker", "--concurrency", str(options["concurrency"])]
         arguments += ["--grace-seconds", str(options["grace_seconds"])]
         arguments += ["--memory-limit-mb", str(options["memory_limit_mb"])]
-        for name in ("queues", "interval", "max_jobs", "max_seconds"):
+        for name in ("queues", "interval", "max_jobs", "max_seconds", "metrics_port", "metrics_host"):
             if options[name] is not None:
                 arguments += [f"--{name.replace('_', '-')}", str(options[name])]
         return supervisor.child_command([*arguments, *(["--drain"] if options["drain"] else [])])
