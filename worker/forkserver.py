@@ -31,6 +31,7 @@ PR_SET_NAME = 15  # of linux/prctl.h
 def serve(control: socket.socket, handlers: Mapping[str, Handler], worker_pid: int) -> NoReturn:
     """Make cells for the worker, of which this process is a fork, until the worker is gone."""
     try:
+        signal.set_wakeup_fd(-1)  # it is the worker's
         os.setpgid(0, 0)  # Ctrl-C is for the worker
         name_process(SERVER_NAME)
         ignore_stop()

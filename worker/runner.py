@@ -139,6 +139,8 @@ class Worker:
         return EXIT_STUCK if self._is_stuck else forced or code
 
     def _start(self) -> None:
+        self._executor.prepare()
+        self._stop.listen()
         before = set(threading.enumerate())
         self._executor.start()
         if self._options.is_careful:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
+import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -45,6 +47,25 @@ class StopRequest:
         self.at_once = Flag()
         self.signal_number: int | None = None
         self.on_change = on_change
+        self._bell: socket.socket | None = None
+
+    def hear(self, bell: socket.socket) -> None:
+        """Take the socket over which each signal comes as a byte."""
+        self._bell = bell
+
+    def listen(self) -> None:
+        """Let the main thread be woken by each signal from now on.
+
+        The system may give a signal to any thread. Python notes it, and runs the handler on the main thread once that
+        has something to do, of which it does not tell it: a second signal would meanwhile be taken for the first.
+        """
+        if self._bell is not None:
+            threading.Thread(target=self._wake, args=[self._bell], name="signals", daemon=True).start()
+
+    def _wake(self, bell: socket.socket) -> None:
+        with bell:
+            while bell.recv(1):
+                self.on_change()
 
     def request(self, *, at_once: bool = False) -> None:
         """Ask for a stop: the first time in order, the second time, or when so told, at once."""
@@ -61,5 +82,9 @@ def install(stop: StopRequest) -> None:
         stop.signal_number = number
         stop.request()
 
+    bell, ring = socket.socketpair()
+    ring.setblocking(False)
+    signal.set_wakeup_fd(ring.detach(), warn_on_full_buffer=False)
+    stop.hear(bell)
     signal.signal(signal.SIGTERM, note)
     signal.signal(signal.SIGINT, note)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 import pytest
 
@@ -22,6 +25,28 @@ def installed() -> Iterator[StopRequest]:
     yield stop
     for number, previous in before.items():
         signal.signal(number, previous)
+    os.close(signal.set_wakeup_fd(-1))
+    assert stop._bell is not None
+    stop._bell.close()
+
+
+def test_a_signal_that_the_system_gives_to_another_thread_wakes_the_main_one(installed: StopRequest) -> None:
+    """Which waits in C, and would be told of it by nobody."""
+    inbox: SimpleQueue[None] = SimpleQueue()
+    installed.on_change = lambda: inbox.put(None)
+    installed.listen()
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)
+    other.start()
+    timer = threading.Timer(0.1, lambda: signal.pthread_kill(other.ident or 0, signal.SIGTERM))
+    timer.start()
+
+    inbox.get(timeout=WAIT_SECONDS)
+
+    assert installed.requested.is_set()
+    ended.set()
+    other.join()
+    timer.join()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
