@@ -76,8 +76,9 @@ class RunWorker:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Return the lines of its log."""
-        return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+        """Return the lines of its log that it has written to their end."""
+        whole = self.output.rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def wait(self, seconds: float = WAIT_SECONDS) -> int:
         """Wait for its end and return the exit code."""
