@@ -8,28 +8,36 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from benchmarks.report import Progress, Section, spread
+from benchmarks.arena import arena
+from benchmarks.ours import PAYLOAD
+from benchmarks.report import Plan, Progress, Section, percentile
+from benchmarks.server import BenchServer
 from queueing import Broker, Inspector, NewJob, State, connect
-from queueing.embedded import EmbeddedServer
 
 SHALLOW, DEEP = 100, 1_000_000
 ROUNDS = 3_000
-PAYLOAD = {"text": "x" * 89}  # 100 bytes as JSON
 
 
-def run(server: EmbeddedServer, progress: Progress, quick: bool) -> Section:
+def run(plan: Plan, progress: Progress) -> Section:
     """Measure submit, claim, ack, the figures of a queue and its first page at both depths."""
-    depths = {"shallow": SHALLOW, "deep": DEEP // 10 if quick else DEEP}
+    with arena() as field:
+        return _measure(field.server, plan, progress)
+
+
+def _measure(server: BenchServer, plan: Plan, progress: Progress) -> Section:
+    depths = {"shallow": SHALLOW, "deep": plan.size(DEEP)}
     client = connect(server.url)
     broker, inspector = Broker(client).dedicated(), Inspector(client)
-    empty_bytes = int(client.info("memory")["used_memory"])
+    server.empty()
+    empty_bytes = server.memory_bytes()
     for queue, depth in depths.items():
         fill(broker, queue, depth, progress)
-    bytes_per_job = (int(client.info("memory")["used_memory"]) - empty_bytes) / sum(depths.values())
+    bytes_per_job = (server.memory_bytes() - empty_bytes) / sum(depths.values())
+    server.shorten_journal()
     times: dict[str, dict[str, list[float]]] = {
         name: {queue: [] for queue in depths} for name in ("submit", "claim", "ack", "figures", "first page")
     }
-    rounds = ROUNDS // 10 if quick else ROUNDS
+    rounds = plan.size(ROUNDS)
     for n in range(rounds):
         for queue in depths if n % 2 else reversed(depths):
             work_once(broker, inspector, queue, times)
@@ -62,11 +70,12 @@ def work_once(broker: Broker, inspector: Inspector, queue: str, times: dict[str,
 
 
 def _section(depths: dict[str, int], times: dict[str, dict[str, list[float]]], bytes_per_job: float) -> Section:
-    medians = {name: [spread(by_queue[queue])[0] for queue in depths] for name, by_queue in times.items()}
+    medians = {name: [percentile(by_queue[queue], 0.5) for queue in depths] for name, by_queue in times.items()}
     rows = []
     for name, by_queue in times.items():
-        (low, low99, _), (high, high99, _) = (spread(by_queue[queue]) for queue in depths)
-        rows.append([name, f"{low:.0f}", f"{low99:.0f}", f"{high:.0f}", f"{high99:.0f}", f"{high / low:.2f}"])
+        cells = [f"{percentile(by_queue[queue], share):.0f}" for queue in depths for share in (0.5, 0.99)]
+        low, high = medians[name]
+        rows.append([name, *cells, f"{high / low:.2f}"])
     labels = [f"{depth:,}" for depth in depths.values()]
 
     def draw(axes: Axes) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
+from benchmarks import marks
 from worker.context import JobContext
 from worker.registry import handler
 
 
 @handler("bench.noop")
-def noop(_payload: Any, _job: JobContext) -> None:
-    """Do nothing."""
+def noop(_payload: object, _job: JobContext) -> None:
+    """Do nothing but count."""
+    marks.count()
 
 
 @handler("bench.stamp")
-def stamp(_payload: Any, _job: JobContext) -> float:
-    """Return when the handler started: seconds since 1970, the clock of this machine."""
-    return time.time()
+def stamp(payload: float, _job: JobContext) -> None:
+    """Note how long the job has waited."""
+    marks.stamp(payload)

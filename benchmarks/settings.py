@@ -1,5 +1,5 @@
-"""The base settings, with the handlers of the benchmarks."""
+"""The settings of a worker, with the handlers of the benchmarks."""
 
-from settings.base import *  # noqa: F403
+from settings.worker import *  # noqa: F403
 
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks"]  # noqa: F405
