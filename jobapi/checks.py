@@ -1,4 +1,4 @@
-"""Whether the settings say who may call: asked at the start of the API, and by `manage.py check --deploy`."""
+"""Whether settings say who may call, and are spelt right: asked at the start of the API and by `manage.py check`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import Error, Tags, register
+from django.core.checks import Error, Tags, Warning, register  # noqa: A004 - Django names it so
 from django.core.exceptions import ImproperlyConfigured
 
 from jobapi.issuer import ALGORITHMS
@@ -55,11 +55,18 @@ def _faults_of_issuer() -> list[str]:
     return [text for text, is_wrong in wrong.items() if is_wrong]
 
 
+def doubts() -> list[str]:
+    """Return which variables of the environment look misspelt, each in one line."""
+    return [f"{name} is not read: is {meant} meant?" for name, meant in settings.VARIABLES.misspelt().items()]
+
+
 def require_sound_settings() -> None:
-    """Raise ImproperlyConfigured rather than let the API start open by mistake; warn when it is open on purpose."""
+    """Raise ImproperlyConfigured rather than let the API start open by mistake; warn of what may be meant otherwise."""
     found = faults()
     if found:
         raise ImproperlyConfigured("; ".join(found))
+    for text in doubts():
+        logger.warning(text, extra={"action": "setting_misspelt"})
     if settings.AUTH_MODE == "none":
         logger.warning(
             "anyone who reaches the API may use it: AUTH_MODE is none", extra={"action": "authorization_off"}
@@ -70,3 +77,9 @@ def require_sound_settings() -> None:
 def check_authorization(**_: Any) -> list[Error]:
     """Report the same as an error of `manage.py check --deploy`."""
     return [Error(text, id="jobapi.E001") for text in faults()]
+
+
+@register
+def check_spelling(**_: Any) -> list[Warning]:
+    """Report variables that look misspelt."""
+    return [Warning(text, id="jobapi.W001") for text in doubts()]

@@ -1,30 +1,27 @@
 """The one base for development and production: everything that differs comes from the environment.
 
-Each variable X may also be given as X_FILE, the path of a file that holds the value (a mounted secret).
+settings/catalogue.py declares each variable: its kind, default and meaning.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from csp.constants import NONE, SELF
-from django.core.exceptions import ImproperlyConfigured
-from environ import FileAwareEnv
 
-from queueing.connections import plain
-from queueing.embedded import default_url
+from settings.catalogue import Settings
 from settings.logs import LogOptions, log_figures, logging_config
 from settings.shipping import TlsFiles
 
-env = FileAwareEnv()
+env = Settings(os.environ)
+VARIABLES = env  # for what tells of them: it cannot import settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+VAR_DIR = Path(env.VAR_DIR).resolve()
 
 
 def kept_secret(path: Path) -> str:
@@ -46,32 +43,28 @@ def kept_secret(path: Path) -> str:
     return path.read_text()
 
 
-VERSION = env.str("DD_VERSION", default="0.1.0")  # what runs here, as metrics and logs name it
-DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = env.str("SECRET_KEY", default="") or kept_secret(VAR_DIR / "secret_key")
-SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])  # keys of before, while some use them
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+VERSION = env.DD_VERSION
+DEBUG = env.DEBUG
+SECRET_KEY = env.SECRET_KEY or kept_secret(VAR_DIR / "secret_key")
+SECRET_KEY_FALLBACKS = env.SECRET_KEY_FALLBACKS
+ALLOWED_HOSTS = env.ALLOWED_HOSTS
 
-HOST = env.str("HOST", default="127.0.0.1")
-PORT = env.int("PORT", default=8000)
-API_PROCESSES = env.int("API_PROCESSES", default=1)
-if not 1 <= API_PROCESSES <= 64:
-    raise ImproperlyConfigured("API_PROCESSES must be between 1 and 64")
-REQUEST_SECONDS = env.float("REQUEST_SECONDS", default=30.0)  # a client has for the head of a request, and for its body
-if not 1 <= REQUEST_SECONDS <= 60:
-    raise ImproperlyConfigured("REQUEST_SECONDS must be between 1 and 60")
-STAFF_USERNAME = env.str("STAFF_USERNAME", default="admin")
-STAFF_PASSWORD = env.str("STAFF_PASSWORD", default="")
+HOST = env.HOST
+PORT = env.PORT
+API_PROCESSES = env.API_PROCESSES
+REQUEST_SECONDS = env.REQUEST_SECONDS
+STAFF_USERNAME = env.STAFF_USERNAME
+STAFF_PASSWORD = env.STAFF_PASSWORD
 
-QUEUES: list[str] = env.list("QUEUES", default=["default"])
-LEASE_SECONDS = env.float("LEASE_SECONDS", default=30.0)
-if not 0 < LEASE_SECONDS <= 3600:
-    raise ImproperlyConfigured("LEASE_SECONDS must lie above 0 and be at most 3600")
-MEMORY_LIMIT_MB = env.int("MEMORY_LIMIT_MB", default=0)  # of a worker process; 0 for none
-REPLICAS = env.int("REPLICAS", default=1)  # that must have a job submitted with durability `replicated`
-ALLOW_VOLATILE = env.bool("ALLOW_VOLATILE", default=False)  # accept a database server without a journal
-FAULTS = env.str("FAULTS", default="")  # for tests: where this process fails on purpose (queueing.fault_points)
-HTTP_REQUEST_ALLOWED_HOSTS: list[str] = env.list("HTTP_REQUEST_ALLOWED_HOSTS", default=[])
+QUEUES = env.QUEUES
+LEASE_SECONDS = env.LEASE_SECONDS
+MEMORY_LIMIT_MB = env.MEMORY_LIMIT_MB
+REDIS_REPLICA_URLS = env.REDIS_REPLICA_URLS
+REDIS_REPLICA_MAX_AGE_SECONDS = env.REDIS_REPLICA_MAX_AGE_SECONDS
+REPLICAS = env.REPLICAS
+ALLOW_VOLATILE = env.ALLOW_VOLATILE
+FAULTS = env.FAULTS
+HTTP_REQUEST_ALLOWED_HOSTS = env.HTTP_REQUEST_ALLOWED_HOSTS
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -106,7 +99,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "jobapi.permissions.ScopeMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "jobapi.dashboard.messages.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
     "jobapi.counters.RequestMetricsMiddleware",
@@ -133,7 +126,7 @@ TEMPLATES = [
 
 def database() -> dict[str, Any]:
     """Return the database of DATABASE_URL; SQLite, the default, in WAL mode so that readers never wait."""
-    config: dict[str, Any] = env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
+    config = env.DATABASE_URL
     if config["ENGINE"] == "django.db.backends.sqlite3":
         config["OPTIONS"] = {
             "timeout": 10,  # seconds a writer waits for another
@@ -149,22 +142,23 @@ def database() -> dict[str, Any]:
 DATABASES = {"default": database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-EMBEDDED_VALKEY = not env.str("REDIS_URL", default="")  # `manage.py up` starts it
-REDIS_URL: str = default_url(VAR_DIR) if EMBEDDED_VALKEY else env.str("REDIS_URL")
+REDIS_URL = env.REDIS_URL
+EMBEDDED_VALKEY = not env.is_given("REDIS_URL")  # `manage.py up` starts it
 
 
 def cache(client_name: str, *, timeout_seconds: float = 1) -> dict[str, Any]:
     """Return a django-redis cache on REDIS_URL that fails fast and never sends a command twice.
 
-    django-redis shares one connection pool per URL: the client name keeps the pools of two aliases apart.
+    Each has a pool of its own, whose connections tell the server the client's name.
     """
     return {
         "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": f"{REDIS_URL}{'&' if '?' in REDIS_URL else '?'}client_name={client_name}",
+        "LOCATION": [f"{REDIS_URL}{'&' if '?' in REDIS_URL else '?'}client_name={client_name}"],
         "OPTIONS": {
+            "CONNECTION_FACTORY": "queueing.conf.StoreConnections",
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # the default, pickle, runs what it reads
             "SOCKET_CONNECT_TIMEOUT": min(0.5, timeout_seconds),
             "SOCKET_TIMEOUT": timeout_seconds,
-            "CONNECTION_POOL_KWARGS": plain(),
         },
     }
 
@@ -187,47 +181,42 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True  # serves the apps' own files: no collectstatic step, nothing written
 
 EMAIL_TIMEOUT = 10  # seconds; a mute SMTP server must not hold a worker's slot
-vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="jobs@localhost")
+vars().update(env.EMAIL_URL)
+DEFAULT_FROM_EMAIL = env.DEFAULT_FROM_EMAIL
 
 LOGGING = logging_config(
     LogOptions(
-        level=env.str("LOG_LEVEL", default="INFO").strip().upper(),
-        service=env.str("DD_SERVICE", default="") or env.str("OTEL_SERVICE_NAME", default="") or "jobapi",
-        env=env.str("DD_ENV", default="") or env.str("ENVIRONMENT", default=""),
+        level=env.LOG_LEVEL,
+        service=env.DD_SERVICE,
+        env=env.DD_ENV,
         version=VERSION,
-        redact=env.list("LOG_REDACT", default=[]),
-        file=env.str("LOG_FILE", default=""),
-        tcp_url=env.str("LOG_TCP_URL", default=""),
-        tcp_format=env.str("LOG_TCP_FORMAT", default="json"),
-        tcp_tls=TlsFiles(
-            ca=env.str("LOG_TCP_CA_FILE", default=""),
-            certificate=env.str("LOG_TCP_CERTIFICATE_FILE", default=""),
-            key=env.str("LOG_TCP_KEY_FILE", default=""),
-        ),
+        redact=env.LOG_REDACT,
+        file=env.LOG_FILE,
+        tcp_url=env.LOG_TCP_URL,
+        tcp_format=env.LOG_TCP_FORMAT,
+        tcp_tls=TlsFiles(ca=env.LOG_TCP_CA_FILE, certificate=env.LOG_TCP_CERTIFICATE_FILE, key=env.LOG_TCP_KEY_FILE),
     )
 )
 LOG_FIGURES = log_figures  # for what exposes them: it cannot import settings
-ACCESS_LOG_SKIP: list[str] = env.list("ACCESS_LOG_SKIP", default=[])  # paths whose requests leave no line
+ACCESS_LOG_SKIP = env.ACCESS_LOG_SKIP
 
 # --- who may call ---
 
-# The API does not start without: jobapi.checks
-AUTH_MODE = env.str("AUTH_MODE", default="none" if DEBUG else "").strip()
-PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")  # how clients know this server; as they call it, when empty
-OAUTH_ISSUER = env.str("OAUTH_ISSUER", default="")  # whose tokens are valid; our own exchange server's, when empty
-OAUTH_AUDIENCE = env.str("OAUTH_AUDIENCE", default="")  # what the issuer calls this API
-OAUTH_ALGORITHMS: list[str] = env.list("OAUTH_ALGORITHMS", default=["RS256", "PS256", "ES256", "EdDSA"])
-OAUTH_TOKEN_TYPES: list[str] = env.list("OAUTH_TOKEN_TYPES", default=["at+jwt"])
-OAUTH_CLIENT_CLAIM = env.str("OAUTH_CLIENT_CLAIM", default="client_id")
-OAUTH_SCOPE_CLAIM = env.str("OAUTH_SCOPE_CLAIM", default="scope")
-OAUTH_INTROSPECTION_CLIENT_ID = env.str("OAUTH_INTROSPECTION_CLIENT_ID", default="")  # tokens are opaque, when set
-OAUTH_INTROSPECTION_CLIENT_SECRET = env.str("OAUTH_INTROSPECTION_CLIENT_SECRET", default="").strip()
-OAUTH_CACHE_SECONDS = env.float("OAUTH_CACHE_SECONDS", default=60.0)  # a token taken back is good so long at most
-OAUTH_TOKEN_SECONDS = env.int("OAUTH_TOKEN_SECONDS", default=3600)  # a token of our own lasts
-MONITORING_TOKEN = env.str("MONITORING_TOKEN", default="").strip()
-MONITORING_NETWORKS: list[str] = env.list("MONITORING_NETWORKS", default=[])
-TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=[])  # networks whose X-Forwarded-* count
+AUTH_MODE: Any = env.AUTH_MODE  # of the API none or oauth2: jobapi.checks lets it start with nothing else
+PUBLIC_URL = env.PUBLIC_URL.rstrip("/")
+OAUTH_ISSUER = env.OAUTH_ISSUER
+OAUTH_AUDIENCE = env.OAUTH_AUDIENCE
+OAUTH_ALGORITHMS = env.OAUTH_ALGORITHMS
+OAUTH_TOKEN_TYPES = env.OAUTH_TOKEN_TYPES
+OAUTH_CLIENT_CLAIM = env.OAUTH_CLIENT_CLAIM
+OAUTH_SCOPE_CLAIM = env.OAUTH_SCOPE_CLAIM
+OAUTH_INTROSPECTION_CLIENT_ID = env.OAUTH_INTROSPECTION_CLIENT_ID
+OAUTH_INTROSPECTION_CLIENT_SECRET = env.OAUTH_INTROSPECTION_CLIENT_SECRET
+OAUTH_CACHE_SECONDS = env.OAUTH_CACHE_SECONDS
+OAUTH_TOKEN_SECONDS = env.OAUTH_TOKEN_SECONDS
+MONITORING_TOKEN = env.MONITORING_TOKEN
+MONITORING_NETWORKS = env.MONITORING_NETWORKS
+TRUSTED_PROXIES = env.TRUSTED_PROXIES
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "oauth.Client"
 OAUTH2_PROVIDER: dict[str, Any] = {
@@ -288,33 +277,14 @@ if PUBLIC_URL.startswith("https:"):
 
 # --- the dashboard ---
 
-ENVIRONMENT = env.str("ENVIRONMENT", default="")  # a badge on every staff page: PRODUCTION
-DASHBOARD_READ_ONLY = env.bool("DASHBOARD_READ_ONLY", default=False)  # there is nothing to change, for anybody
-DASHBOARD_REFRESH_SECONDS: list[int] = env.list("DASHBOARD_REFRESH_SECONDS", cast=int, default=[5, 1, 30])
-AGE_TARGET_SECONDS = env.float("AGE_TARGET_SECONDS", default=300.0)  # no ready job should wait longer
-if AGE_TARGET_SECONDS <= 0 or min(DASHBOARD_REFRESH_SECONDS, default=1) < 1:
-    raise ImproperlyConfigured("AGE_TARGET_SECONDS must lie above 0, and DASHBOARD_REFRESH_SECONDS be 1 or more each")
-PAYLOAD_PREVIEW = env.bool("PAYLOAD_PREVIEW", default=True)  # lists of jobs show the beginning of payloads, masked
-MASKED_KEYS: list[str] = env.list(  # what lies in payloads and results under a name with one of these is masked
-    "MASKED_KEYS",
-    default=[
-        "password",
-        "passwd",
-        "passphrase",
-        "secret",
-        "token",
-        "authorization",
-        "api_key",
-        "access_key",
-        "private_key",
-        "credential",
-        "cookie",
-    ],
-)
-EXPORT_MAX_JOBS = env.int("EXPORT_MAX_JOBS", default=10_000)
-LOG_LINK = env.str("LOG_LINK", default="")  # https://logs.example/?q={job_id}: where to find a job's log lines
-if LOG_LINK and not re.match(r"https://[^/]|/(?![/\\])", LOG_LINK):
-    raise ImproperlyConfigured("LOG_LINK must begin with https:// or, on this server, with /")
+ENVIRONMENT = env.ENVIRONMENT
+AGE_TARGET_SECONDS = env.AGE_TARGET_SECONDS
+DASHBOARD_READ_ONLY = env.DASHBOARD_READ_ONLY
+DASHBOARD_REFRESH_SECONDS = env.DASHBOARD_REFRESH_SECONDS
+MASKED_KEYS = env.MASKED_KEYS
+PAYLOAD_PREVIEW = env.PAYLOAD_PREVIEW
+EXPORT_MAX_JOBS = env.EXPORT_MAX_JOBS
+LOG_LINK = env.LOG_LINK
 
 CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "EXCLUDE_URL_PREFIXES": ["/oauth/"],  # its forms lead back to a client, at an address of its own
@@ -333,17 +303,7 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
 
 # --- the API's front door: kept by jobapi ---
 
-
-def rate_limit(name: str) -> tuple[int, int] | None:
-    """Return the calls and the seconds of a limit such as 100/60; None, the default, sets no limit."""
-    text = env.str(name, default="").strip()
-    found = re.fullmatch("([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", text)
-    if text and not found:
-        raise ImproperlyConfigured(f"{name} must be calls/seconds, such as 100/60, not {text!r}")
-    return (int(found[1]), int(found[2])) if found else None
-
-
-RATE_LIMITS = {"writes": rate_limit("RATE_LIMIT_WRITES"), "reads": rate_limit("RATE_LIMIT_READS")}  # of one client
+RATE_LIMITS = {"writes": env.RATE_LIMIT_WRITES, "reads": env.RATE_LIMIT_READS}  # of one client
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024  # above jobapi's own limits, which answer as problems
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
@@ -378,7 +338,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "validatorUrl": None,  # the default asks a host outside
     },
     "SWAGGER_UI_OAUTH2_CONFIG": {
-        "clientId": env.str("DOCS_CLIENT_ID", default=""),
+        "clientId": env.DOCS_CLIENT_ID,
         "usePkceWithAuthorizationCodeGrant": True,
     },
     "TAGS": [

@@ -79,6 +79,8 @@ class LocalHandler(logging.Handler):
         """
         if not self.filter(record):
             return False
+        with contextlib.suppress(Exception):
+            self.format(record)  # which keeps the line: while it is made nobody need wait
         assert self.lock is not None  # noqa: S101 - for the type checker
         with self.lock:
             self._handled += 1

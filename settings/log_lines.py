@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import math
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from pythonjsonlogger.core import RESERVED_ATTRS, merge_record_extra
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 MAX_LINE_CHARS = 64 * 1024  # all of it is ASCII
@@ -29,6 +31,8 @@ ORIGIN = ("service", "env", "version", "host", "pid")
 NOT_FOR_EXTRAS = frozenset([*HEAD, *ORIGIN, "truncated"])
 NOT_EXTRAS = frozenset([*RESERVED_ATTRS, "request"])  # a request's text has the query, where clients put tokens
 
+_ENCODER = json.JSONEncoder()
+
 
 class LineFormatter(JsonFormatter):
     """Turn a record into one line of printable ASCII that is a JSON object, whatever is in the record.
@@ -42,7 +46,8 @@ class LineFormatter(JsonFormatter):
         origin = {"service": service, "env": env, "version": version, "host": socket.gethostname()}
         self._origin = {name: value for name, value in origin.items() if value}
         names = [f"^{re.escape(_normal(name))}$" for name in redact]
-        self._secret = re.compile("|".join([REDACTED_NAMES, *names]))
+        secret = re.compile("|".join([REDACTED_NAMES, *names]))
+        self._is_secret = functools.lru_cache(1000)(lambda name: secret.search(_normal(name)) is not None)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record, without its end; made once for all handlers."""
@@ -69,11 +74,10 @@ class LineFormatter(JsonFormatter):
         }
 
     def _extras(self, record: logging.LogRecord) -> dict[str, Any]:
-        extras = merge_record_extra(record, {}, reserved=self.reserved_attrs)
         return {
             f"extra_{name}" if name in NOT_FOR_EXTRAS else str(name): value
-            for name, value in extras.items()
-            if not (value is None or (isinstance(value, str) and not value))
+            for name, value in record.__dict__.items()
+            if not (name in NOT_EXTRAS or value is None or (isinstance(value, str) and not value) or _is_private(name))
         }
 
     def _error(self, record: logging.LogRecord) -> dict[str, str] | None:
@@ -85,13 +89,13 @@ class LineFormatter(JsonFormatter):
 
     def _line(self, fields: dict[str, Any]) -> str:
         for max_chars in CUTS:
-            plain = _Plain(max_chars, self._secret)
+            plain = _Plain(max_chars, self._is_secret)
             found = {name: plain.item(name, value) for name, value in fields.items()}
-            line: str = self.jsonify_log_record({**found, "truncated": True} if plain.is_cut else found)
+            line = _ENCODER.encode({**found, "truncated": True} if plain.is_cut else found)
             if len(line) <= MAX_LINE_CHARS:
                 return line
         core = {name: found[name] for name in (*HEAD, *ORIGIN) if name in found}
-        return str(self.jsonify_log_record({**core, "truncated": True}))
+        return _ENCODER.encode({**core, "truncated": True})
 
 
 @dataclass(slots=True)
@@ -99,12 +103,16 @@ class _Plain:
     """Makes values ones that JSON has; what is cut on the way is noted."""
 
     max_chars: int
-    secret: re.Pattern[str]
+    is_secret: Callable[[str], bool]
     is_cut: bool = False
 
     def item(self, name: str, value: Any, depth: int = 0) -> Any:
         """Return the value of a name, unless the name says that it is secret."""
-        return REDACTED if self.secret.search(_normal(name)) else self.value(value, depth)
+        if self.is_secret(name):
+            return REDACTED
+        if type(value) is str and len(value) <= self.max_chars:  # as most are
+            return value
+        return self.value(value, depth)
 
     def value(self, value: Any, depth: int) -> Any:
         """Return a value as JSON has it."""
@@ -143,6 +151,10 @@ class _Plain:
     def _cut(self, text: str) -> str:
         self.is_cut |= len(text) > self.max_chars
         return text[: self.max_chars]
+
+
+def _is_private(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("_")
 
 
 def _normal(name: str) -> str:

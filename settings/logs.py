@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from settings.log_handlers import Figures, LocalHandler
 from settings.shipping import Frame, Sink, Syslog, TcpHandler, TlsFiles, as_line
+from settings.variables import masked_url
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FORMATS = ("json", "rfc5424")
@@ -31,12 +32,6 @@ class LogOptions:
     tcp_url: str = ""
     tcp_format: str = "json"
     tcp_tls: TlsFiles = field(default_factory=TlsFiles)
-
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise ImproperlyConfigured(f"LOG_LEVEL must be one of {', '.join(LEVELS)}, not {self.level!r}")
-        if self.tcp_format not in FORMATS:
-            raise ImproperlyConfigured(f"LOG_TCP_FORMAT must be one of {', '.join(FORMATS)}, not {self.tcp_format!r}")
 
 
 class NoErrorFilter(logging.Filter):
@@ -103,7 +98,8 @@ def _sink(options: LogOptions) -> Sink:
     except ValueError:
         port = None
     if url.scheme not in ("tcp", "tls") or not url.hostname or not port or url.path.strip("/"):
-        raise ImproperlyConfigured(f"LOG_TCP_URL must be tcp://host:port or tls://host:port, not {options.tcp_url!r}")
+        what = masked_url(options.tcp_url)
+        raise ImproperlyConfigured(f"LOG_TCP_URL must be tcp://host:port or tls://host:port, not {what!r}")
     return Sink(url.hostname, port, tls=options.tcp_tls if url.scheme == "tls" else None)
 
 

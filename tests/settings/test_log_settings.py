@@ -52,14 +52,6 @@ def test_lines_go_to_stdout_alone_unless_told_otherwise() -> None:
     assert list(logging_config(everywhere)["handlers"]) == ["stdout", "file", "tcp"]
 
 
-def test_the_document_has_every_setting_of_logs() -> None:
-    base = (PROJECT / "settings" / "base.py").read_text()
-
-    read = set(re.findall(r'"((?:LOG|ACCESS_LOG|DD)_[A-Z_]+)"', base)) - {"LOG_LINK"}
-
-    assert read == table("Settings")
-
-
 def test_the_document_has_every_field_that_requests_and_attempts_log() -> None:
     named = table("The fields")
 
