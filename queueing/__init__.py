@@ -15,6 +15,7 @@ from queueing.codec import MAX_PAYLOAD_BYTES, encode, encode_result
 from queueing.connections import connect
 from queueing.durability import Durability
 from queueing.errors import (
+    BackupError,
     DurabilityNotMet,
     InvalidJob,
     InvalidLimit,
@@ -27,6 +28,7 @@ from queueing.errors import (
     StoreFull,
     StoreUnavailable,
     SubmissionMismatch,
+    TargetUnfit,
     WrongState,
 )
 from queueing.figures import (
@@ -65,6 +67,7 @@ __all__ = [
     "WAIT_BOUNDS_SECONDS",
     "Attempt",
     "Backoff",
+    "BackupError",
     "Broker",
     "Claim",
     "Claimed",
@@ -103,6 +106,7 @@ __all__ = [
     "StoreUnavailable",
     "Submission",
     "SubmissionMismatch",
+    "TargetUnfit",
     "WaitingAges",
     "WorkerRecord",
     "WrongState",

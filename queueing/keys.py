@@ -23,10 +23,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from dataclasses import dataclass
 
+EVERY_KEY = "jobs:*"  # as SCAN takes it
+EVERY_META = "jobs:{*}:meta"
+EVERY_RECORD = "jobs:{*}:job:*"
+RESTORING = "jobs:restoring"  # STRING, the backup that is being restored, while that is not done
+RESTORING_LOCK = "jobs:restoring:lock"  # STRING, random; who restores at the moment
 
-@dataclass(frozen=True, slots=True)
+_KEY = re.compile(rb"jobs:\{([a-z0-9][a-z0-9-]{0,62})\}:(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # hashed for every call of a script: by identity, there is one a queue
 class QueueKeys:
     """The keys of one queue; the comments give type, member and score."""
 
@@ -39,14 +48,16 @@ class QueueKeys:
     dead: str  # ZSET id -> finished, ms
     cancelled: str  # ZSET id -> finished, ms
     expired: str  # ZSET id -> finished, ms
-    meta: str  # HASH clock, counters, paused, limits, generation
+    meta: str  # HASH clock, counters, paused, limits, generation, restored (the backup it came from)
     wake: str  # LIST of at most 16 hints for idle workers; carries no job
     workers: str  # HASH worker -> JSON of its last sign of life
     runs: str  # LIST of JSON, the runs of workers that ended, the latest first
+    never: str  # nothing, ever: what a slot that is moved key by key is sure not to have (`queueing.cluster`)
     job_prefix: str  # + id: HASH, the record of a job
     unique_prefix: str  # + SHA-256 of the unique key: STRING, the id of the live job that holds it
     idempotency_prefix: str  # + SHA-256 of client, path and key: STRING `fingerprint id`, kept for 24 h
     minute_prefix: str  # + minutes since 1970: HASH of counters, kept for 25 h
+    staging_prefix: str  # + name of a key above: what a restore has written and not shown yet
 
     def job(self, job_id: str) -> str:
         """Return the key of one job's record."""
@@ -75,11 +86,19 @@ def queue_keys(queue: str) -> QueueKeys:
         wake=root + "wake",
         workers=root + "workers",
         runs=root + "runs",
+        never=root + "never",
         job_prefix=root + "job:",
         unique_prefix=root + "unique:",
         idempotency_prefix=root + "idempotency:",
         minute_prefix=root + "minute:",
+        staging_prefix=root + "restoring:",
     )
+
+
+def split_key(key: bytes) -> tuple[str, bytes] | None:
+    """Return the queue of a key and its name there, None for a key of no queue."""
+    match = _KEY.fullmatch(key)
+    return (match[1].decode(), match[2]) if match else None
 
 
 def unique_digest(unique_key: str, owner: str = "") -> str:

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from queueing import StoreUnavailable
 from queueing.audit import Fault, Finding, audit_queue, check_server
-from queueing.conf import get_client, known_queues
+from queueing.conf import get_store, known_queues
 
 EXIT_FAULTS = 1
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Examine, print, and exit with the verdict."""
-        client = get_client()
+        client = get_store()
         try:
             findings = check_server(client, volatile_allowed=settings.ALLOW_VOLATILE)
             faults = [
