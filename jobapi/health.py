@@ -13,7 +13,7 @@ from jobapi import openapi, schemas
 from jobapi.permissions import sees_details
 from jobapi.problems import RETRY_AFTER_SECONDS, UNFIT, UNFIT_DETAIL, Refusal
 from queueing.audit import check_server
-from queueing.conf import get_broker, get_client
+from queueing.conf import get_broker, get_store, known_queues
 
 RECHECK_SECONDS = 30.0  # how long a server that was found fit is taken to be so
 
@@ -31,10 +31,10 @@ class Fitness:
         """Raise Refusal, named after the first thing that is wrong, or StoreUnavailable."""
         now = time.monotonic()
         if now < self._fit_until:
-            get_broker().ping()
+            get_broker().ping(known_queues())
             return
         self._fit_until = float("-inf")
-        for finding in check_server(get_client(), volatile_allowed=settings.ALLOW_VOLATILE):
+        for finding in check_server(get_store(), volatile_allowed=settings.ALLOW_VOLATILE):
             if finding.level == "error":
                 raise Refusal(UNFIT[finding.code], UNFIT_DETAIL, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         self._fit_until = now + RECHECK_SECONDS

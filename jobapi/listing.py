@@ -18,9 +18,10 @@ from jobapi import schemas
 from jobapi.problems import invalid_parameter
 from jobapi.tokens import MANAGE, Caller
 from queueing import Filters, ListingMark, PageMark, State
-from queueing.conf import get_inspector, known_queues
+from queueing.conf import get_reader, known_queues
 from queueing.inspector import MAX_PAGE
 from queueing.jobs import to_ms
+from queueing.replicas import Seen
 
 DEFAULT_PAGE = 50
 
@@ -62,15 +63,20 @@ class JobQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return hashlib.sha256(filters + self.filters(caller).owner.encode()).hexdigest()[:16]
 
 
-def page_of(query: JobQuery, queues: list[str], caller: Caller) -> schemas.JobPage:
-    """Return the page that a query asks for, of the caller's jobs of `queues`."""
+def page_of(query: JobQuery, queues: list[str], caller: Caller) -> Seen[schemas.JobPage]:
+    """Return the page that a query asks for, of the caller's jobs of `queues`; a replica may know it."""
     states = set(State) if query.state is None else {query.state}
     mark = _read_cursor(query, caller) if query.cursor is not None else None
-    found = get_inspector().listing(queues, states, limit=query.limit, after=mark, filters=query.filters(caller))
-    return schemas.JobPage(
-        items=[schemas.JobSummary.of(job) for job in found.jobs],
-        next_cursor=_cursor(query, caller, found.next) if found.next else None,
+    seen = get_reader().read(
+        lambda inspector: inspector.listing(
+            queues, states, limit=query.limit, after=mark, filters=query.filters(caller)
+        )
     )
+    page = schemas.JobPage(
+        items=[schemas.JobSummary.of(job) for job in seen.value.jobs],
+        next_cursor=_cursor(query, caller, seen.value.next) if seen.value.next else None,
+    )
+    return Seen(value=page, age_seconds=seen.age_seconds)
 
 
 def link_to_next(request: HttpRequest, page: schemas.JobPage) -> dict[str, str]:

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from jobapi import problems
 from jobapi.counters import CALLS_LIMITED, SUBMISSIONS_REFUSED
-from queueing.conf import get_client, known_queues
+from queueing.conf import get_store, known_queues
 from queueing.exposition import CONTENT_TYPE, BuildInfo, Exposition, LogMirror
 from queueing.metrics import QueueCollector
 
@@ -96,7 +96,7 @@ for _limit in settings.RATE_LIMITS:
 
 logs = LogMirror(settings.LOG_FIGURES)
 exposition = Exposition(
-    QueueCollector(get_client, known_queues, lambda: settings.AGE_TARGET_SECONDS),
+    QueueCollector(get_store, known_queues, lambda: settings.AGE_TARGET_SECONDS),
     BuildInfo(settings.VERSION),
     logs=logs,
     own=own_collector(logs),

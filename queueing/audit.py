@@ -6,6 +6,7 @@ meanwhile is no fault. It is for people (`manage.py doctor`): it walks over all 
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from queueing import scripts
-from queueing.connections import PooledLink
+from queueing.connections import Client, link_to, primaries, server_of
 from queueing.jobs import FINISHED_STATES
 from queueing.keys import QueueKeys, queue_keys
 from queueing.scripts import Call
@@ -51,13 +52,21 @@ class Fault:
     mended: bool
 
 
-def check_server(client: Redis, *, volatile_allowed: bool = False) -> list[Finding]:
-    """Return what speaks against keeping jobs on this server."""
+def check_server(client: Client, *, volatile_allowed: bool = False) -> list[Finding]:
+    """Return what speaks for and against keeping jobs on this server; of a cluster, on each of its primaries."""
     try:
-        info: dict[str, Any] = client.info()
-        server_time, local_time = client.time(), time.time()
+        return [
+            dataclasses.replace(finding, text=f"{name}: {finding.text}" if name else finding.text)
+            for name, server in primaries(client).items()
+            for finding in _check(server, volatile_allowed=volatile_allowed)
+        ]
     except RedisError as error:
         raise scripts.translate(error) from error
+
+
+def _check(server: Redis, *, volatile_allowed: bool) -> list[Finding]:
+    info: dict[str, Any] = server.info()
+    server_time, local_time = server.time(), time.time()
     return [
         _check_version(info),
         _check_role(info),
@@ -114,9 +123,13 @@ def _check_clock(ahead_seconds: float) -> Finding:
     return Finding(level="ok", code="clock", text="the server's clock agrees with this machine's")
 
 
-def audit_queue(client: Redis, queue: str, *, repair: bool = False) -> Iterator[Fault]:
+def audit_queue(store: Client, queue: str, *, repair: bool = False) -> Iterator[Fault]:
     """Compare every job of a queue with its places and yield each fault once, mending it if `repair`."""
-    keys, link = queue_keys(queue), PooledLink(client)
+    try:
+        client = server_of(store, queue)
+    except RedisError as error:
+        raise scripts.translate(error) from error
+    keys, link = queue_keys(queue), link_to(store)
     yield from _check_types(client, keys, repair=repair)
     seen: set[tuple[bytes, bytes]] = set()
     for ids in _batches(_ids(client, keys)):

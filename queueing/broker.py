@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ from redis.exceptions import RedisError
 
 from queueing import scripts
 from queueing.backoff import Backoff
-from queueing.connections import HELD_TIMEOUT_SECONDS, Argument, HeldLink, Link, PooledLink
-from queueing.durability import WAIT_MS, Durability, ServerReading
+from queueing.connections import HELD_TIMEOUT_SECONDS, Client, held_link_to, link_to
+from queueing.durability import WAIT_MS, Durability, ServerReadings
 from queueing.errors import DurabilityNotMet, JobNotFound, LeaseLost, QueueFull, QueueingError, SubmissionMismatch
 from queueing.figures import MAX_RUNS, Run
 from queueing.jobs import (
@@ -35,6 +36,7 @@ from queueing.jobs import (
 )
 from queueing.keys import QueueKeys, queue_keys, submission_digest, unique_digest
 from queueing.limits import DEFAULT_RETENTION, Retention, limits_to_meta
+from queueing.links import Argument, Link
 from queueing.scripts import Call
 
 MAX_JOBS_A_CALL = 1_000  # an enqueue of this many keeps the server busy for about 10 ms
@@ -64,6 +66,9 @@ class Reaped:
     attempt: int
 
 
+Succeeded = tuple[Claimed, bytes | None]  # an attempt that succeeded, and its result (JSON)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A call and how to read its reply, so that several can share one round trip (`Broker.exchange`)."""
@@ -75,21 +80,20 @@ class Step:
 class Broker:
     """Enqueue, claim, and end jobs of the queues in one database.
 
-    `client` is a redis-py client without retries of its own (`queueing.connections`). A broker may be shared by
+    `client` is one without retries of its own (`queueing.connections`). A broker may be shared by
     threads as far as the client may. Every method raises StoreUnavailable when the database cannot be reached in time.
     Methods ending in `_step` return a Step for `exchange`, all others make one round trip.
     """
 
-    def __init__(self, client: Redis, policy: Policy | None = None, *, link: Link | None = None) -> None:
+    def __init__(self, client: Client, policy: Policy | None = None, *, link: Link | None = None) -> None:
         self.policy = policy or Policy()
         self._client = client
-        self._link = link or PooledLink(client)
-        self._reading = ServerReading(self._link)
+        self._link = link or link_to(client)
+        self._readings = ServerReadings(self._link)
 
     def dedicated(self, *, socket_timeout_seconds: float = HELD_TIMEOUT_SECONDS) -> Broker:
         """Return a broker with one connection of its own, for the use of one thread."""
-        link = HeldLink(self._client.connection_pool, socket_timeout_seconds)
-        return Broker(self._client, self.policy, link=link)
+        return Broker(self._client, self.policy, link=held_link_to(self._client, socket_timeout_seconds))
 
     def close(self) -> None:
         """Give up the connection of a dedicated broker."""
@@ -109,20 +113,28 @@ class Broker:
     def _make(self, step: Step) -> Any:
         return step.read(scripts.run(self._link, step.call))
 
-    def ping(self) -> None:
-        """Raise StoreUnavailable unless the database answers."""
+    def ping(self, queues: Sequence[str]) -> None:
+        """Raise StoreUnavailable unless every server that has one of the queues answers."""
         try:
-            self._link.execute(("PING",))
+            of_servers = {self._link.server_of(queue): queue for queue in queues}
+            replies = self._link.execute_many([("PING",)] * len(of_servers), list(of_servers.values()))
         except RedisError as error:
             raise scripts.translate(error) from error
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise scripts.translate(reply)
 
-    def server_time_ms(self) -> int:
-        """Return the server's clock, ms since 1970."""
+    def server_time_ms(self, queue: str) -> int:
+        """Return the clock of the server that has the queue, ms since 1970."""
+        seconds, microseconds = self._ask(queue, "TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def _ask(self, queue: str, *command: Argument) -> Any:
+        """Run one command, which is no script, on the server that has the queue."""
         try:
-            seconds, microseconds = self._link.execute(("TIME",))
+            return self._link.execute(command, queue)
         except RedisError as error:
             raise scripts.translate(error) from error
-        return int(seconds) * 1000 + int(microseconds) // 1000
 
     # What producers do
 
@@ -134,7 +146,8 @@ class Broker:
         Raises QueueFull, SubmissionMismatch, StoreFull and, when the job is not stored as safely as `durability` asks,
         DurabilityNotMet.
         """
-        enqueued = self.enqueue_many(queue, [job], job_ids=[job_id or new_job_id(queue)], durability=durability)[0]
+        job_ids = None if job_id is None else [job_id]
+        enqueued = self.enqueue_many(queue, [job], job_ids=job_ids, durability=durability)[0]
         if enqueued.outcome == "full":
             raise QueueFull(queue)
         if enqueued.outcome == "mismatch":
@@ -158,23 +171,22 @@ class Broker:
         keys = _keys(queue)
         if atomic and len(jobs) > MAX_JOBS_A_CALL:
             raise ValueError(f"at most {MAX_JOBS_A_CALL} jobs can be stored in one step")
-        ids = job_ids or [new_job_id(queue) for _ in jobs]
-        for job_id in ids:
+        for job_id in job_ids or ():
             if queue_of(job_id) != queue:
                 raise ValueError(f"{job_id!r} is no id of a job of queue {queue}")
-        self._reading.refuse_when_full()
+        self._readings.refuse_when_full(queue)
         if durability is Durability.FSYNCED:
-            self._reading.require_fsync()
-        pairs = list(zip(ids, jobs, strict=True))
+            self._readings.require_fsync(queue)
+        pairs = list(zip(job_ids or [new_job_id(queue) for _ in jobs], jobs, strict=True))
         chunks = [pairs[start : start + MAX_JOBS_A_CALL] for start in range(0, len(pairs), MAX_JOBS_A_CALL)]
         calls = [_enqueue_call(keys, chunk, atomic=atomic) for chunk in chunks]
         if durability is Durability.REPLICATED:
             return [enqueued for call in calls for enqueued in self._enqueue_replicated(call)]
-        replies = self.exchange([Step(call, _read_enqueued) for call in calls])
+        replies = scripts.run_many(self._link, calls)
         for reply in replies:
             if isinstance(reply, QueueingError):
                 raise reply
-        return [enqueued for reply in replies for enqueued in reply]
+        return [enqueued for reply in replies for enqueued in _read_enqueued(reply)]
 
     def _enqueue_replicated(self, call: Call) -> list[Enqueued]:
         """Store jobs and wait for the replicas; what is stored here alone may still run, so its id is named."""
@@ -211,19 +223,29 @@ class Broker:
         """Take the newest ready jobs, each under a lease of `policy.lease_ms`; at most MAX_CLAIM a call."""
         return self._make(self.claim_step(queue, worker, limit))  # type: ignore[no-any-return]
 
-    def claim_step(self, queue: str, worker: str, limit: int, *, nonce: str | None = None, again: bool = False) -> Step:
-        """Return the step of `claim`.
+    def claim_step(
+        self,
+        queue: str,
+        worker: str,
+        limit: int,
+        *,
+        nonce: str | None = None,
+        again: bool = False,
+        succeeded: Iterable[Succeeded] = (),
+    ) -> Step:
+        """Return the step of `claim`, which acks attempts of the same queue first, in the same script.
 
         After a trip that failed, the same `nonce` (`new_claim_nonce`) with `again` gives what the lost reply gave, if
         the claim was made, and else claims: so a lost reply costs no job a lease.
         """
-        arguments = (
+        arguments: list[Argument] = [
             min(limit, MAX_CLAIM),
             self.policy.lease_ms,
             nonce or new_claim_nonce(),
             worker,
             int(again),
-        )
+            *self._ack_arguments(succeeded),
+        ]
         return Step(Call("claim", _keys(queue), arguments), lambda reply: _read_claim(queue, reply))
 
     def ack(self, job: Claimed, result: bytes | None = None) -> None:
@@ -231,13 +253,16 @@ class Broker:
         if not self._make(self.ack_step(job.queue, [(job, result)]))[0]:
             raise LeaseLost(job.id)
 
-    def ack_step(self, queue: str, attempts: Iterable[tuple[Claimed, bytes | None]]) -> Step:
+    def ack_step(self, queue: str, attempts: Iterable[Succeeded]) -> Step:
         """Return the step that acks attempts of one queue; its value is a list of bools, False for a lost lease."""
+        return Step(Call("ack", _keys(queue), self._ack_arguments(attempts)), _read_acks)
+
+    def _ack_arguments(self, attempts: Iterable[Succeeded]) -> list[Argument]:
         kept = self.policy.retention[State.SUCCEEDED]
         arguments: list[Argument] = [kept.keep_ms, kept.keep_count]
         for job, result in attempts:
             arguments += (job.id, job.lease_token, result or b"")
-        return Step(Call("ack", _keys(queue), arguments), lambda reply: [held == 1 for held in reply])
+        return arguments
 
     def fail(self, job: Claimed, error: JobError, *, delay_ms: int | None = None, outcome: str = "failed") -> State:
         """End an attempt that failed and return the job's state: retrying, dead, cancelled or expired.
@@ -302,10 +327,7 @@ class Broker:
     def lease_ends(self, queue: str, before_ms: float, limit: int = 1000) -> list[float]:
         """Return when leases end that end before `before_ms` of the server's clock, the first `limit`."""
         command = ("ZRANGEBYSCORE", _keys(queue).running, "-inf", f"({before_ms}", "WITHSCORES", "LIMIT", 0, limit)
-        try:
-            reply = self._link.execute(command)
-        except RedisError as error:
-            raise scripts.translate(error) from error
+        reply = self._ask(queue, *command)
         pairs = zip(reply[::2], reply[1::2], strict=True) if reply and isinstance(reply[0], bytes) else reply
         return [float(ends) for _job_id, ends in pairs]
 
@@ -328,16 +350,18 @@ class Broker:
         for queue in run.queues:
             scripts.run(self._link, Call("run", _keys(queue), (text, MAX_RUNS)))
 
+    @property
+    def hints_are_apart(self) -> bool:
+        """Whether `wait_for_hint` can wait for one queue only: those of a cluster lie in slots of their own."""
+        return not isinstance(self._client, Redis)
+
     def wait_for_hint(self, queues: Sequence[str], timeout_seconds: float) -> bool:
         """Block until a job of one of the queues was enqueued or made ready, or the time is over; returns whether.
 
         Needs a dedicated broker whose socket timeout is longer. A hint carries no job: claim to get one.
         """
         keys = [_keys(queue).wake for queue in queues]
-        try:
-            return self._link.execute(("BLPOP", *keys, max(timeout_seconds, 0.001))) is not None
-        except RedisError as error:
-            raise scripts.translate(error) from error
+        return self._ask(queues[0], "BLPOP", *keys, max(timeout_seconds, 0.001)) is not None
 
     # What people do to queues
 
@@ -361,7 +385,7 @@ class Broker:
         keys = _keys(queue)
         source = _set_of(keys, state)
         only = state.value if source == keys.scheduled else ""
-        left, dropped, kept = self._size(source), 0, 0
+        left, dropped, kept = int(self._ask(queue, "ZCARD", source)), 0, 0
         while left > 0 and (limit is None or dropped < limit):
             looks = min(left, PURGE_LOOKS, PURGE_LOOKS if limit is None else limit - dropped)
             call = Call("purge", keys, (only, kept, looks), source=source)
@@ -371,12 +395,6 @@ class Broker:
                 break
             left -= now_dropped + now_kept
         return dropped
-
-    def _size(self, key: str) -> int:
-        try:
-            return int(self._link.execute(("ZCARD", key)))
-        except RedisError as error:
-            raise scripts.translate(error) from error
 
     def configure(
         self,
@@ -420,6 +438,7 @@ _LOST_LEASE = JobError(
 ).to_json()
 
 
+@functools.lru_cache(maxsize=1_000)
 def _keys(queue: str) -> QueueKeys:
     if not is_queue_name(queue):
         raise ValueError(f"{queue!r} is no queue name")
@@ -440,7 +459,8 @@ def _set_of(keys: QueueKeys, state: State) -> str:
 
 
 def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]], *, atomic: bool) -> Call:
-    arguments: list[Argument] = [secrets.token_hex(8), IDEMPOTENCY_MS, DEFAULT_MAX_ATTEMPTS, int(atomic)]
+    generation = pairs[0][0][-16:]  # of the id: as random as any other
+    arguments: list[Argument] = [generation, IDEMPOTENCY_MS, DEFAULT_MAX_ATTEMPTS, int(atomic)]
     for job_id, job in pairs:
         record, submission = job.record(), job.submission
         arguments += (
@@ -460,15 +480,19 @@ def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]], *, atomi
     return Call("enqueue", keys, arguments)
 
 
+_STATES = {state.encode(): state for state in State}
+
+
 def _read_enqueued(reply: list[list[Any]]) -> list[Enqueued]:
+    instant = functools.cache(lambda ms: from_ms(int(ms)))  # most jobs of a call have the same
     return [
         Enqueued(
             id=job_id.decode(),
             outcome=outcome.decode(),
-            state=State(state.decode()) if state else None,
+            state=_STATES[state] if state else None,
             stamp=int(stamp),
-            created_at=from_ms(int(created_ms)),
-            run_at=from_ms(int(due_ms)),
+            created_at=instant(created_ms),
+            run_at=instant(due_ms),
             position=position or None,
             max_attempts=int(max_attempts),
             timeout_seconds=int(timeout_ms) / 1000 or None,
@@ -481,13 +505,18 @@ def _read_state(reply: bytes) -> State:
     return State(reply.decode())
 
 
+def _read_acks(reply: list[int]) -> list[bool]:
+    return [held == 1 for held in reply]
+
+
 def _read_claim(queue: str, reply: list[Any]) -> Claim:
-    paused, stamp, due_in_ms, jobs = reply
+    paused, stamp, due_in_ms, jobs, acks = reply
     return Claim(
         jobs=tuple(_read_claimed(queue, job) for job in jobs),
         stamp=int(stamp),
         due_in_ms=int(due_in_ms) if due_in_ms >= 0 else None,
         paused=paused == 1,
+        acks=tuple(_read_acks(acks)),
     )
 
 

@@ -25,7 +25,13 @@ _BRACKET = re.compile(rb"[\[\]{}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def encode(value: Any) -> bytes:
+class CheckedJson(bytes):
+    """JSON of which `check_json` has said that every reader understands it alike: it need not be read once more."""
+
+    __slots__ = ()
+
+
+def encode(value: Any) -> CheckedJson:
     """Return `value` as compact JSON bytes that `check_payload` accepts, or raise InvalidJob."""
     try:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -33,7 +39,7 @@ def encode(value: Any) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidJob("payload", f"cannot be written as JSON: {error}") from None
     check_payload(payload)
-    return payload
+    return CheckedJson(payload)
 
 
 def encode_result(value: Any) -> bytes:
@@ -73,7 +79,10 @@ def check_payload(payload: bytes) -> None:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise PayloadTooLarge(len(payload), MAX_PAYLOAD_BYTES)
     try:
-        check_json(payload, MAX_DEPTH)
+        if isinstance(payload, CheckedJson):
+            _check_depth(payload, MAX_DEPTH)
+        else:
+            check_json(payload, MAX_DEPTH)
     except ValueError as error:
         raise InvalidJob("payload", str(error)) from None
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from queueing import scripts
-from queueing.connections import Link
 from queueing.errors import DurabilityNotMet, StoreFull
+from queueing.links import Link
 
 MEMORY_SHARE = 0.8  # of maxmemory, beyond which nothing new is accepted: the rest is for finishing what is there
 CHECK_SECONDS = 1.0  # how old a reading of the server may be
@@ -27,40 +28,48 @@ class Durability(enum.StrEnum):
     REPLICATED = "replicated"  # the loss of the primary, if a replica that has it takes over
 
 
-class ServerReading:
-    """What submissions need to know of the server, read at most once a second."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    read_at: float
+    used_share: float
+    fsync: str
+
+
+class ServerReadings:
+    """What submissions need to know of the server that has their queue, read at most once a second."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._read_at = float("-inf")
-        self._used_share = 0.0
-        self._fsync = ""
+        self._readings: dict[str, _Reading] = {}  # by server
 
-    def refuse_when_full(self) -> None:
+    def refuse_when_full(self, queue: str) -> None:
         """Raise StoreFull while more than MEMORY_SHARE of the server's memory limit is used."""
-        self._refresh()
-        if self._used_share > MEMORY_SHARE:
-            raise StoreFull(f"{self._used_share:.0%} of the database's memory is used")
+        share = self._reading(queue).used_share
+        if share > MEMORY_SHARE:
+            raise StoreFull(f"{share:.0%} of the database's memory is used")
 
-    def require_fsync(self) -> None:
+    def require_fsync(self, queue: str) -> None:
         """Raise DurabilityNotMet unless the server writes its journal to the disk before it answers.
 
         WAITAOF is no proof: Valkey 9.1 answers it before the write under `appendfsync everysec`.
         """
-        self._refresh()
-        if self._fsync != "always":
-            raise DurabilityNotMet(Durability.FSYNCED, f"the server's appendfsync is {self._fsync or 'not readable'}")
+        fsync = self._reading(queue).fsync
+        if fsync != "always":
+            raise DurabilityNotMet(Durability.FSYNCED, f"the server's appendfsync is {fsync or 'not readable'}")
 
-    def _refresh(self) -> None:
-        if time.monotonic() - self._read_at < CHECK_SECONDS:
-            return
+    def _reading(self, queue: str) -> _Reading:
         try:
-            info, config = self._link.execute_many([("INFO", "memory"), ("CONFIG", "GET", "appendfsync")])
+            server = self._link.server_of(queue)
+            known = self._readings.get(server)
+            if known is not None and time.monotonic() - known.read_at < CHECK_SECONDS:
+                return known
+            asked = [("INFO", "memory"), ("CONFIG", "GET", "appendfsync")]
+            info, config = self._link.execute_many(asked, [queue] * 2)
         except RedisError as error:
             raise scripts.translate(error) from error
-        self._used_share = _used_share(info)
-        self._fsync = _value_of(config)
-        self._read_at = time.monotonic()
+        reading = _Reading(read_at=time.monotonic(), used_share=_used_share(info), fsync=_value_of(config))
+        self._readings[server] = reading
+        return reading
 
 
 def _used_share(info: Any) -> float:

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from redis import Redis
-
 from queueing import scripts
-from queueing.connections import PooledLink
+from queueing.connections import Client, link_to
 from queueing.errors import JobNotFound, QueueingError
 from queueing.figures import (
     AGE_BOUNDS_SECONDS,
@@ -143,8 +141,8 @@ class Listing:
 class Inspector:
     """Read jobs and queues; `client` may be connected to a replica. Raises StoreUnavailable as the broker does."""
 
-    def __init__(self, client: Redis) -> None:
-        self._link = PooledLink(client)
+    def __init__(self, client: Client) -> None:
+        self._link = link_to(client)
 
     def job(self, job_id: str) -> Job:
         """Return a job as it is now; raises JobNotFound."""

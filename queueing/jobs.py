@@ -37,6 +37,7 @@ _QUEUE = re.compile(QUEUE_PATTERN)
 _KIND = re.compile(KIND_PATTERN)
 _TAG = re.compile(TAG_PATTERN)
 _JOB_ID = re.compile(JOB_ID_PATTERN)
+_WHOLE = (int, type(None))
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -141,7 +142,7 @@ class NewJob:
             raise InvalidJob("kind", f"must match {KIND_PATTERN}")
         check_payload(self.payload)
         for name in ("priority", "max_attempts"):
-            if not isinstance(getattr(self, name), int | None):
+            if not isinstance(getattr(self, name), _WHOLE):
                 raise InvalidJob(name, "must be a whole number")
         _check_range("priority", self.priority, MIN_PRIORITY, MAX_PRIORITY)
         _check_range("max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
@@ -274,13 +275,15 @@ class Claimed:
 class Claim:
     """The answer to a claim: the jobs, and how long an idle worker may wait for the next scheduled one.
 
-    `stamp` is the queue's clock after the claim. `due_in_ms` is None when nothing is scheduled.
+    `stamp` is the queue's clock after the claim. `due_in_ms` is None when nothing is scheduled. `acks` says of each
+    attempt that was acked with the claim whether its lease was held.
     """
 
     jobs: tuple[Claimed, ...]
     stamp: int
     due_in_ms: int | None
     paused: bool = False
+    acks: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,8 @@ from prometheus_client import Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
-from redis import Redis
 
+from queueing.connections import Client
 from queueing.errors import StoreUnavailable
 from queueing.figures import Histogram, Run
 from queueing.inspector import Inspector, QueueStats, WorkerRecord
@@ -43,7 +43,7 @@ class Reading:
 
     queues: Sequence[QueueStats]
     runs: Sequence[Run]
-    server: Mapping[str, Any]
+    servers: Mapping[str, Mapping[str, Any]]
 
     def live_workers(self) -> list[WorkerRecord]:
         """Return the workers that are alive, each once however many queues it serves."""
@@ -55,7 +55,7 @@ class QueueCollector(Collector):
     """Reads the figures of `queues` at each scrape; without the database it says so in `jobapi_store_up` alone."""
 
     def __init__(
-        self, client: Callable[[], Redis], queues: Callable[[], Sequence[str]], age_target_seconds: Callable[[], float]
+        self, client: Callable[[], Client], queues: Callable[[], Sequence[str]], age_target_seconds: Callable[[], float]
     ) -> None:
         self._client = client
         self._queues = queues
@@ -77,7 +77,7 @@ class QueueCollector(Collector):
             return [
                 *families_of_queues(reading.queues, self._age_target_seconds()),
                 *families_of_workers(reading),
-                *families_of_store(reading.server),
+                *families_of_store(reading.servers),
             ]
         except StoreUnavailable:
             ERRORS.labels("unavailable").inc()

@@ -26,9 +26,9 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from queueing.connections import Argument, Link
 from queueing.errors import JobNotFound, LeaseLost, QueueingError, StoreUnavailable, WrongState
 from queueing.keys import QueueKeys
+from queueing.links import Argument, Command, Link
 
 LUA_FOLDER = Path(__file__).parent / "lua"
 
@@ -73,6 +73,10 @@ def script(name: str) -> Script:
 
 def _included(match: re.Match[str]) -> str:
     return _INCLUDE.sub(_included, (LUA_FOLDER / "include" / f"{match[1]}.lua").read_text().rstrip())
+
+
+for _path in LUA_FOLDER.glob("*.lua"):  # now: the files may be those of another release by the time they are called
+    script(_path.stem)
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -128,29 +132,51 @@ def run_many(link: Link, calls: Sequence[Call]) -> list[Any]:
 
 def _send(link: Link, calls: Sequence[Call]) -> list[Any]:
     """Send the calls; those whose script the server does not know yet (it did not run) once more, after loading it."""
-    replies = link.execute_many([call.command() for call in calls])
+    replies = _send_to(link, calls)
     unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if unknown:
-        link.execute_many([("SCRIPT", "LOAD", script(name).text) for name in {calls[n].name for n in unknown}])
-        again = link.execute_many([calls[n].command() for n in unknown])
-        for n, reply in zip(unknown, again, strict=True):
+        _load(link, [calls[n] for n in unknown])
+        for n, reply in zip(unknown, _send_to(link, [calls[n] for n in unknown]), strict=True):
             replies[n] = reply
     return replies
 
 
+def _send_to(link: Link, calls: Sequence[Call]) -> list[Any]:
+    return link.execute_many([call.command() for call in calls], [call.keys.queue for call in calls])
+
+
+def _load(link: Link, calls: Sequence[Call]) -> None:
+    """Load the scripts of the calls, each once on each server that has a queue of them."""
+    wanted = {(link.server_of(call.keys.queue), call.name): call.keys.queue for call in calls}
+    texts = [("SCRIPT", "LOAD", script(name).text) for _server, name in wanted]
+    link.execute_many(texts, list(wanted.values()))
+
+
 def run_and_wait(link: Link, call: Call, replicas: int, timeout_ms: int) -> tuple[Any, int]:
-    """Run one script, and wait on its connection until replicas have its writes; returns the reply and how many do."""
-    commands = [call.command(), ("WAIT", replicas, timeout_ms)]
+    """Run one script, and wait on its connection until replicas have its writes; returns the reply and how many do.
+
+    A script that finds its work done writes nothing, and WAIT is about writes of its connection alone: so one more
+    write follows, and what replicas have then includes what an earlier call, on whatever connection, has written.
+    """
+    commands: list[Command] = [call.command(), ("HSET", call.keys.meta, "waited", 1), ("WAIT", replicas, timeout_ms)]
+    queue = call.keys.queue
     try:
-        reply, reached = link.execute_many(commands)
+        reply, wrote, reached = link.execute_many(commands, [queue] * 3)
         if isinstance(reply, NoScriptError):
-            reply, reached = link.execute_many([("SCRIPT", "LOAD", script(call.name).text), *commands])[1:]
+            commands.insert(0, ("SCRIPT", "LOAD", script(call.name).text))
+            reply, wrote, reached = link.execute_many(commands, [queue] * 4)[1:]
     except RedisError as error:
         raise translate(error) from error
-    for answer in (reply, reached):
+    for answer in (reply, wrote, reached):
         if isinstance(answer, RedisError):
             raise translate(answer)
     return reply, int(reached)
+
+
+def _hint_at(text: str) -> str:
+    """Return what is likely meant where a server ends a TLS connection, often before it can be read why."""
+    is_ended = "violation of protocol" in text or "certificate required" in text
+    return " (does it ask for a certificate of its clients, ssl_certfile?)" if is_ended else ""
 
 
 def translate(error: RedisError) -> QueueingError:
@@ -164,7 +190,7 @@ def translate(error: RedisError) -> QueueingError:
         job_id, _, state = argument.partition(" ")
         return WrongState(job_id, state)
     if isinstance(error, RedisConnectionError | RedisTimeoutError):
-        return StoreUnavailable(f"the database cannot be reached: {error}")
+        return StoreUnavailable(f"the database cannot be reached: {error}{_hint_at(str(error))}")
     not_serving = code in _NOT_SERVING or isinstance(error, _NOT_SERVING_ERRORS)
     if not_serving or not isinstance(error, ResponseError):
         return StoreUnavailable(f"the database does not serve now: {error}")

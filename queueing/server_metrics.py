@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from redis import Redis
 from redis.exceptions import RedisError
 
 from queueing import scripts
+from queueing.connections import Client, primaries
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +75,29 @@ STORE_COUNTERS = (
 )
 
 
-def families_of_store(info: Mapping[str, Any]) -> Iterator[Metric]:
-    """Yield what is known of the database server."""
-    for figure in STORE_GAUGES:
-        yield GaugeMetricFamily(figure.name, figure.help, value=figure.read(info))
-    for figure in STORE_COUNTERS:
-        yield CounterMetricFamily(figure.name, figure.help, value=figure.read(info))
+def families_of_store(servers: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
+    """Yield what is known of the database server; those of a cluster are told apart by the label `node`."""
+    labels = [] if "" in servers else ["node"]
+    for kind, figures in ((GaugeMetricFamily, STORE_GAUGES), (CounterMetricFamily, STORE_COUNTERS)):
+        for figure in figures:
+            family = kind(figure.name, figure.help, labels=labels)
+            for name, info in servers.items():
+                family.add_metric([name] if labels else [], figure.read(info))
+            yield family
 
 
 def replicas(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return what the server says of each replica that keeps up with it."""
+    """Return what the server says of each replica that follows it: one that a snapshot is made for does not yet."""
     told = [info.get(f"slave{number}") for number in range(info.get("connected_slaves", 0))]
-    return [replica for replica in told if replica and "lag" in replica]
+    return [replica for replica in told if replica and "lag" in replica and replica.get("state") == "online"]
 
 
-def server_figures(client: Redis) -> dict[str, Any]:
-    """Return what the server says of itself (INFO); raises StoreUnavailable."""
+def server_figures(client: Client) -> dict[str, dict[str, Any]]:
+    """Return what each primary says of itself (INFO), by its name, `` unless it is one of a cluster.
+
+    Raises StoreUnavailable.
+    """
     try:
-        return dict(client.info())
+        return {name: dict(server.info()) for name, server in primaries(client).items()}
     except RedisError as error:
         raise scripts.translate(error) from error

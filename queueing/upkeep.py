@@ -18,7 +18,7 @@ def requeue_dead(broker: Broker, inspector: Inspector, queue: str, filters: Filt
     Those that die after this began stay dead, so that a job which dies at once is not requeued again and again. One
     that somebody else requeued or deleted meanwhile is passed over.
     """
-    filters, mark, requeued, empty = _until_now(broker, filters), None, 0, 0
+    filters, mark, requeued, empty = _until_now(broker, queue, filters), None, 0, 0
     while requeued < limit and empty < MAX_EMPTY_PAGES:
         size = min(MAX_PAGE, limit - requeued)
         page = inspector.page(queue, State.DEAD, limit=size, after=mark, filters=filters, entire=False)
@@ -30,8 +30,8 @@ def requeue_dead(broker: Broker, inspector: Inspector, queue: str, filters: Filt
     return requeued, True
 
 
-def _until_now(broker: Broker, filters: Filters) -> Filters:
-    now_ms = broker.server_time_ms()
+def _until_now(broker: Broker, queue: str, filters: Filters) -> Filters:
+    now_ms = broker.server_time_ms(queue)
     until_ms = now_ms if filters.finished_until_ms is None else min(now_ms, filters.finished_until_ms)
     return dataclasses.replace(filters, finished_until_ms=until_ms)
 

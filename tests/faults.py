@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from queueing import Broker, Policy
-from queueing.connections import Command, HeldLink, Link, PooledLink
+from queueing.connections import Client, held_link_to, link_to
+from queueing.links import Command, Link
 from queueing.scripts import LUA_FOLDER, script
 
 VERBS = {script(path.stem).sha: path.stem for path in LUA_FOLDER.glob("*.lua")}
@@ -63,14 +63,14 @@ class FaultyLink:
         self._link = link
         self._faults = faults
 
-    def execute(self, command: Command) -> Any:
+    def execute(self, command: Command, queue: str = "") -> Any:
         """Run one command, unless a fault befalls it."""
-        reply = self.execute_many([command])[0]
+        reply = self.execute_many([command], [queue])[0]
         if isinstance(reply, ResponseError):
             raise reply
         return reply
 
-    def execute_many(self, commands: Sequence[Command]) -> list[Any]:
+    def execute_many(self, commands: Sequence[Command], queues: Sequence[str] = ()) -> list[Any]:
         """Run commands, unless a fault befalls the trip or a verb is to be answered with an error."""
         verbs = [verb_of(command) for command in commands]
         fault = self._faults.next(verbs)
@@ -79,11 +79,18 @@ class FaultyLink:
             raise RedisConnectionError("refused by a test")
         if fault is Fault.TIME_OUT:
             raise RedisTimeoutError("timed out by a test")
-        wanted = [command for command, verb in zip(commands, verbs, strict=True) if verb not in self._faults.answers]
-        replies = iter(self._link.execute_many(wanted) if wanted else [])
+        wanted = [n for n, verb in enumerate(verbs) if verb not in self._faults.answers]
+        replies = iter(self._pass_on([commands[n] for n in wanted], [queues[n] for n in wanted if queues]))
         if fault is Fault.DROP_REPLY:
             raise RedisTimeoutError("the reply was dropped by a test")
         return [self._faults.answers.get(verb) or next(replies) for verb in verbs]
+
+    def _pass_on(self, commands: Sequence[Command], queues: Sequence[str]) -> list[Any]:
+        return self._link.execute_many(commands, queues) if commands else []
+
+    def server_of(self, queue: str) -> str:
+        """Return what the real link says."""
+        return self._link.server_of(queue)
 
     def close(self) -> None:
         """Close the real link."""
@@ -94,14 +101,14 @@ class FaultyBroker(Broker):
     """A broker whose round trips, and those of the brokers it dedicates, meet `faults`."""
 
     def __init__(
-        self, client: Redis, policy: Policy | None = None, *, faults: Faults, link: Link | None = None
+        self, client: Client, policy: Policy | None = None, *, faults: Faults, link: Link | None = None
     ) -> None:
-        super().__init__(client, policy, link=FaultyLink(link or PooledLink(client), faults))
+        super().__init__(client, policy, link=FaultyLink(link or link_to(client), faults))
         self.faults = faults
 
     def dedicated(self, *, socket_timeout_seconds: float = 5.0) -> FaultyBroker:
         """Return a broker with one connection of its own and the same faults."""
-        link = HeldLink(self._client.connection_pool, socket_timeout_seconds)
+        link = held_link_to(self._client, socket_timeout_seconds)
         return FaultyBroker(self._client, self.policy, faults=self.faults, link=link)
 
 

@@ -66,17 +66,17 @@ class Maintenance:
     def _reap(self, queue: str) -> int:
         """Take back every job of the queue whose lease is over."""
         watch = self._watches[queue]
-        window = self._look_at_the_clock(watch)
+        window = self._look_at_the_clock(queue)
         total = self._take_back(queue, window.from_ms, window.to_ms, longest_ms=window.longest_ms)
         watch.note_reaped(window)
         for ends_ms in watch.over(self._broker.lease_ends(queue, window.from_ms), _now_ms()):
             total += self._take_back(queue, ends_ms, ends_ms)
         return total
 
-    def _look_at_the_clock(self, watch: LeaseWatch) -> Window:
+    def _look_at_the_clock(self, queue: str) -> Window:
         asked_ms = _now_ms()
-        server_ms = self._broker.server_time_ms()
-        return watch.look(server_ms, asked_ms, _now_ms())
+        server_ms = self._broker.server_time_ms(queue)
+        return self._watches[queue].look(server_ms, asked_ms, _now_ms())
 
     def _take_back(self, queue: str, from_ms: float, to_ms: float, *, longest_ms: int = LONGEST_LEASE_MS) -> int:
         """Take back the jobs whose leases ended between two moments of the server's clock."""

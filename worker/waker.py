@@ -14,7 +14,32 @@ LONGEST_WAIT_SECONDS = 1.0  # a lost hint costs no more than this
 
 
 class Waker:
-    """Blocks on the queues' hints, on a thread and a connection of its own, while the consumer waits.
+    """Blocks on the queues' hints while the consumer waits: on one thread, or on one for each queue of a cluster."""
+
+    def __init__(self, broker: Broker, queues: Sequence[str], wake: Callable[[], None]) -> None:
+        groups = [[queue] for queue in queues] if broker.hints_are_apart else [queues]
+        self._listeners = [_Listener(broker.dedicated(), group, wake) for group in groups]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for listener in self._listeners:
+            listener.start()
+
+    def stop(self, *, timeout_seconds: float = 0) -> None:
+        """Let the threads end; they may still block for up to a second, which hardly anybody needs to wait for."""
+        for listener in self._listeners:
+            listener.stop()
+        for listener in self._listeners:
+            listener.join(timeout_seconds)
+
+    def arm(self, timeout_seconds: float) -> None:
+        """Wake the consumer at the next hint, or after the time; does nothing while armed already."""
+        for listener in self._listeners:
+            listener.arm(timeout_seconds)
+
+
+class _Listener:
+    """Blocks on hints, on a thread and a connection of its own.
 
     The connection carries no job, so nothing is lost with it. `wake` is called once for each `arm`: on a hint, when
     the time is over, or when the database cannot be reached (the consumer's own next call will say so).
@@ -33,11 +58,16 @@ class Waker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the thread end; it may still block for up to a second, which nobody needs to wait for."""
+        """Let the thread end, at the latest after the second for which it may still block."""
         self._orders.put(None)
 
+    def join(self, timeout_seconds: float) -> None:
+        """Wait for the end of the thread, if it was started."""
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+
     def arm(self, timeout_seconds: float) -> None:
-        """Wake the consumer at the next hint, or after the time; does nothing while armed already."""
+        """Wait for a hint, unless that is being done."""
         if not self._armed:
             self._armed = True
             self._orders.put(min(timeout_seconds, LONGEST_WAIT_SECONDS))

@@ -102,7 +102,7 @@ def plan_for(verb: Verb, chosen: Selection, back: str) -> Plan | None:
     fitting = chosen.only(APPLIES[verb])
     if not fitting.states:
         return None
-    now_ms = get_broker().server_time_ms()
+    now_ms = max(get_broker().server_time_ms(queue) for queue in fitting.queues)
     counted = selection.count(fitting)
     return Plan(
         verb=verb,

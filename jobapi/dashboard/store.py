@@ -14,13 +14,13 @@ from jobapi.dashboard.charts import bar
 from jobapi.dashboard.frame import live_page
 from jobapi.dashboard.words import age, size
 from queueing.audit import check_server
-from queueing.conf import get_client
+from queueing.conf import get_store
 from queueing.server_metrics import server_figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """How much of its memory the server uses; `share` is of 100, None when it has no limit."""
+    """How much of its memory a server uses; `share` is of 100, None when it has no limit."""
 
     used: str
     most: str
@@ -28,16 +28,26 @@ class Memory:
     width: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """What one server says of itself; its name is `` unless it is one of a cluster."""
+
+    name: str
+    memory: Memory
+    groups: list[tuple[str, list[tuple[str, str]]]]
+
+
 def store(request: HttpRequest) -> HttpResponse:
-    """Show what the server says of itself."""
-    client = get_client()
-    info = server_figures(client)
+    """Show what the server, or each primary of a cluster, says of itself."""
+    client = get_store()
     context = {
         "title": "Store",
         "now": datetime.now(UTC),
         "findings": check_server(client, volatile_allowed=settings.ALLOW_VOLATILE),
-        "memory": memory_of(info),
-        "groups": groups_of(info),
+        "servers": [
+            Server(name=name, memory=memory_of(info), groups=groups_of(info))
+            for name, info in server_figures(client).items()
+        ],
     }
     return live_page(request, "dashboard/store.html", context)
 

@@ -19,40 +19,15 @@ local keep_ms, keep_count = tonumber(ARGV[4]), tonumber(ARGV[5])
 -- @include now
 -- @include count
 -- @include record
--- @include finish
--- @include retain
+-- @include unique
 -- @include observe
+-- @include succeed
 
 redis.call('ZCARD', running)
 redis.call('ZCARD', succeeded)
-local replies, held, seen, stale = {}, {}, {}, 0
-for at = 6, #ARGV, 3 do
-  local id, token = ARGV[at], ARGV[at + 1]
-  local job = read(id, 'tk', 'u', 'st')
-  local holds = job and job[2] == token
-  if holds and job[1] == 'running' and not seen[id] then
-    seen[id] = true
-    held[#held + 1] = { id = id, result = ARGV[at + 2], unique = job[3], started = tonumber(whole(job[4])) }
-  elseif not (holds and (job[1] == 'succeeded' or seen[id])) then
-    stale = stale + 1
-    holds = false
-  end
-  replies[#replies + 1] = holds and 1 or 0
-end
-count('stale', stale)
-for _, job in ipairs(held) do
-  local key = job_prefix .. job.id
-  if job.result == '' then
-    redis.call('HSET', key, 's', 'succeeded', 'f', int(now_ms))
-  else
-    redis.call('HSET', key, 's', 'succeeded', 'f', int(now_ms), 'r', job.result)
-  end
-  redis.call('ZREM', running, job.id)
-  redis.call('ZADD', succeeded, int(now_ms), job.id)
-  give_up_unique(job.id, job.unique)
-  if job.started then observe(BOUNDS_MS.run, now_ms - job.started) end
-end
-count_minute('succeeded', #held)
-count_observed('run', count)
-retain('succeeded', succeeded, keep_ms, keep_count, 2 * #held)
+local own = redis.pcall('HMGET', meta, 'keep_succeeded_ms', 'keep_succeeded_count')
+local attempts = {}
+for at = 6, #ARGV, 3 do attempts[#attempts + 1] = { ARGV[at], ARGV[at + 1], ARGV[at + 2] } end
+local replies = succeed(attempts, own)
+add_up()
 return replies

@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
--- Give the newest ready jobs to a worker, each under a lease, after promoting what is due and expiring what is late.
+-- Give the newest ready jobs to a worker, each under a lease, after finishing attempts of its that succeeded, promoting
+-- what is due and expiring what is late.
 --
 -- KEYS[1] ready      ZSET  job id -> order; the highest score is claimed first
 -- KEYS[2] running    ZSET  job id -> lease expiry, ms
 -- KEYS[3] scheduled  ZSET  job id -> due, ms
 -- KEYS[4] deadlines  ZSET  job id -> expires, ms
 -- KEYS[5] expired    ZSET  job id -> finished, ms
--- KEYS[6] meta       HASH  clock, counters, paused, limits
+-- KEYS[6] succeeded  ZSET  job id -> finished, ms
+-- KEYS[7] meta       HASH  clock, counters, paused, limits
 -- ARGV[1] job_prefix     + id is the record of a job
 -- ARGV[2] unique_prefix  + digest is the id of the job that holds a unique key
 -- ARGV[3] minute_prefix  + minute is a hash of counters
@@ -16,15 +18,20 @@
 -- ARGV[7] worker         who claims
 -- ARGV[8] again          1 when a call with this nonce was sent before and its reply did not arrive: what that call
 --                        claimed is given again, and only when it claimed nothing this call claims
+-- ARGV[9] keep_ms        how long succeeded jobs are kept, unless the queue has a time of its own
+-- ARGV[10] keep_count    how many of them at most, likewise
+-- ARGV[11...] attempts   that succeeded, for each: id, token, result ('' for none)
 --
--- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled; 0: claim again), jobs}: the jobs in the order
+-- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled; 0: claim again), jobs, acks}: the jobs in the order
 -- taken, each as {id, token, attempt, crashes, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags, request_id,
--- traceparent}. The stamp is the queue's clock after the call: a claim that found nothing lies between the operations of
--- this stamp and the next.
-local ready, running, scheduled, deadlines, expired, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+-- traceparent}; the acks as `ack` returns them. The stamp is the queue's clock after the call: a claim that found nothing
+-- lies between the operations of this stamp and the next.
+local ready, running, scheduled, deadlines, expired = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local succeeded, meta = KEYS[6], KEYS[7]
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local limit, lease_ms, nonce, worker = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local again = ARGV[8] == '1'
+local keep_ms, keep_count = tonumber(ARGV[9]), tonumber(ARGV[10])
 -- @include now
 -- @include count
 -- @include record
@@ -33,25 +40,35 @@ local again = ARGV[8] == '1'
 -- @include promote
 -- @include oldest
 -- @include observe
+-- @include succeed
 local EPOCH_MS = 1767225600000
 
-local head = redis.call('HMGET', meta, 'clock', 'paused', 'paused_until', 'fair_every', 'claimed')
+local head = redis.call('HMGET', meta,
+  'clock', 'paused', 'paused_until', 'fair_every', 'claimed', 'keep_succeeded_ms', 'keep_succeeded_count')
 local clock, claimed = tonumber(whole(head[1])) or 0, tonumber(whole(head[5])) or 0
 local fair_every = tonumber(whole(head[4])) or 0
-redis.call('ZCARD', running)
-redis.call('ZCARD', expired)
+local first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
+local first_deadline = tonumber(redis.call('ZRANGE', deadlines, 0, 0, 'WITHSCORES')[2])
 redis.call('ZCARD', ready)
-redis.call('ZCARD', scheduled)
-expire_due(20)
-promote_due(200)
+redis.call('ZCARD', running)
+redis.call('ZCARD', succeeded)
+if first_deadline then redis.call('ZCARD', expired) end
 
-local function due_in_ms()
-  local next_due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
-  if not next_due[1] then return -1 end
-  return math.max(0, tonumber(next_due[2]) - now_ms)
+local attempts = {}
+for at = 11, #ARGV, 3 do attempts[#attempts + 1] = { ARGV[at], ARGV[at + 1], ARGV[at + 2] } end
+local acks = succeed(attempts, { head[6], head[7] })
+if math.min(first_due or math.huge, first_deadline or math.huge) <= now_ms then
+  expire_due(20)
+  promote_due(200)
+  first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
 end
 
-local jobs, leases = {}, {}
+local jobs, leases, waits = {}, {}, {}
+
+local function reply(paused, is_more_ready)
+  local due_in_ms = is_more_ready and 0 or first_due and math.max(0, first_due - now_ms) or -1
+  return { paused, int(clock), due_in_ms, jobs, acks }
+end
 
 -- Whether nobody could read a job: it stays as it is, in no set, for the audit to name.
 local function is_damaged(job)
@@ -60,7 +77,7 @@ local function is_damaged(job)
 end
 
 local function hand_out(id, token, attempt, job)
-  leases[#leases + 1], leases[#leases + 2] = int(now_ms + lease_ms), id
+  leases[#leases + 1], leases[#leases + 2] = now_ms + lease_ms, id
   local crashes = tonumber(whole(job[14])) or 0
   jobs[#jobs + 1] = {
     id, token, attempt, crashes, job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13],
@@ -76,15 +93,21 @@ local function hand_out_again()
       hand_out(id, token, tonumber(job[4]), job)
     end
   end
-  if #jobs > 0 then redis.call('ZADD', running, unpack(leases)) end
+  call_with_many('ZADD', running, leases)
   return #jobs > 0
 end
 
-if again and hand_out_again() then return { 0, int(clock), due_in_ms(), jobs } end
+if again and hand_out_again() then
+  add_up()
+  return reply(0)
+end
 
 if head[2] then
   local over = tonumber(head[3])
-  if not over or over > now_ms then return { 1, int(clock), due_in_ms(), {} } end
+  if not over or over > now_ms then
+    add_up()
+    return reply(1)
+  end
   redis.call('HDEL', meta, 'paused', 'paused_until', 'paused_reason')
 end
 
@@ -97,32 +120,40 @@ local function take(id)
   clock = math.max(clock + 1, now_ticks)
   local token, attempt = int(clock) .. '-' .. nonce, (tonumber(job[4]) or 0) + 1
   if attempt == 1 and whole(job[15]) then
-    observe(BOUNDS_MS.wait, now_ms - EPOCH_MS - tonumber(job[15]) % TICKS_PER_PRIORITY / 100)
+    local bucket = observe('wait', now_ms - EPOCH_MS - tonumber(job[15]) % TICKS_PER_PRIORITY / 100)
+    waits[bucket] = (waits[bucket] or 0) + 1
   end
-  redis.call('HSET', job_prefix .. id, 's', 'running', 'a', attempt, 'tk', token, 'w', worker, 'st', int(now_ms))
+  redis.call('HSET', job_prefix .. id, 's', 'running', 'a', attempt, 'tk', token, 'w', worker, 'st', now_ms)
   hand_out(id, token, attempt, job)
 end
 
--- A round normally suffices; more are needed when a job taken turns out to be expired or damaged, and with
--- fair_every, which takes one by one because every k-th is the oldest.
-for _ = 1, limit + 1000 do
-  local want = limit - #jobs
-  if want <= 0 then break end
-  local ids
-  if fair_every > 0 then
-    local oldest = (claimed + #jobs + 1) % fair_every == 0
-    ids = oldest and { (oldest_ready()) } or redis.call('ZREVRANGE', ready, 0, 0)
-  else
-    ids = redis.call('ZREVRANGE', ready, 0, want - 1)
+-- A round takes what is next; with fair_every every k-th is the oldest, so that they are taken one by one.
+local function next_ids(want)
+  if fair_every == 0 then
+    local ids = {}
+    for n, id_or_order in ipairs(redis.call('ZPOPMAX', ready, want)) do
+      if n % 2 == 1 then ids[#ids + 1] = id_or_order end
+    end
+    return ids
   end
+  local is_turn_of_oldest = (claimed + #jobs + 1) % fair_every == 0
+  local ids = is_turn_of_oldest and { (oldest_ready()) } or redis.call('ZREVRANGE', ready, 0, 0)
+  call_with_many('ZREM', ready, ids)
+  return ids
+end
+
+-- A round normally suffices; more are needed when a job taken turns out to be expired or damaged, and with fair_every.
+for _ = 1, limit + 1000 do
+  if #jobs >= limit then break end
+  local ids = next_ids(limit - #jobs)
   if #ids == 0 then break end
-  redis.call('ZREM', ready, unpack(ids))
   for _, id in ipairs(ids) do take(id) end
 end
 if #jobs > 0 then
-  redis.call('ZADD', running, unpack(leases))
-  redis.call('HSET', meta, 'clock', int(clock), 'claimed', int(claimed + #jobs))
-  count_observed('wait', count_minute)
+  call_with_many('ZADD', running, leases)
+  for bucket, n in pairs(waits) do count_in_minute(bucket, n) end
+  add_up('clock', clock, 'claimed', claimed + #jobs)
+else
+  add_up()
 end
-local more_now = limit > 0 and #jobs == 0 and redis.call('ZCARD', ready) > 0
-return { 0, int(clock), more_now and 0 or due_in_ms(), jobs }
+return reply(0, limit > 0 and #jobs == 0 and redis.call('ZCARD', ready) > 0)

@@ -57,8 +57,8 @@ local crashes = (tonumber(whole(job[10])) or 0) + (crashed and 1 or 0)
 end_attempt(id, attempt, job[5], job[6], crashed and 'failed' or outcome, error)
 if crashed then redis.call('HSET', job_prefix .. id, 'n', crashes) end
 if outcome == 'cancelled' then count('stopped', 1) else count_minute('failed', 1) end
-if whole(job[5]) then observe(BOUNDS_MS.run, now_ms - tonumber(job[5])) end
-count_observed('run', count)
+if whole(job[5]) then observe('run', now_ms - tonumber(job[5])) end
+add_up()
 if outcome == 'cancelled' or job[9] then
   finish(id, 'cancelled', cancelled, job[7])
   count_minute('cancelled', 1)

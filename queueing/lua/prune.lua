@@ -18,4 +18,7 @@ local keep_ms, keep_count, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumbe
 -- @include record
 -- @include retain
 
-return retain(state, finished, keep_ms, keep_count, limit)
+local own = redis.pcall('HMGET', meta, 'keep_' .. state .. '_ms', 'keep_' .. state .. '_count')
+local pruned = retain(finished, own, limit)
+count('pruned', pruned)
+return pruned

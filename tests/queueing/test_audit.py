@@ -150,10 +150,12 @@ def test_without_repair_nothing_changes(valkey: Redis) -> None:
     assert {key: valkey.dump(key) for key in valkey.scan_iter()} == before
 
 
+@pytest.mark.one_server(reason="sets, or lists, what is set on a server")
 def test_the_server_of_the_tests_is_fit(valkey: Redis) -> None:
     assert [finding.level for finding in check_server(valkey)] == ["ok"] * 5
 
 
+@pytest.mark.one_server(reason="sets, or lists, what is set on a server")
 def test_an_evicting_server_is_refused(valkey: Redis) -> None:
     valkey.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -164,6 +166,7 @@ def test_an_evicting_server_is_refused(valkey: Redis) -> None:
     assert levels["eviction"] == "error"
 
 
+@pytest.mark.one_server(reason="sets, or lists, what is set on a server")
 def test_a_server_without_a_journal_is_refused_unless_allowed(valkey: Redis) -> None:
     valkey.config_set("appendonly", "no")
     try:

@@ -23,7 +23,7 @@ def test_a_waiting_job_is_cancelled_at_once(state: State, broker: Broker, valkey
     assert answer is inspector.job(job_id).state is State.CANCELLED
     assert {one: count for one, count in counts.items() if count} == {State.CANCELLED: 1}
     assert not valkey.exists(KEYS.deadlines)
-    assert not valkey.keys(KEYS.unique_prefix + "*")
+    assert not list(valkey.scan_iter(KEYS.unique_prefix + "*"))
 
 
 def test_a_running_job_is_flagged_and_runs_on(broker: Broker, valkey: Redis, inspector: Inspector) -> None:

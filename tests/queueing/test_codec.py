@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from queueing import MAX_PAYLOAD_BYTES, Broker, InvalidJob, NewJob, PayloadTooLarge, encode, encode_result
-from queueing.codec import MAX_DEPTH, MAX_RESULT_BYTES, check_payload, checksum, decode
+from queueing.codec import MAX_DEPTH, MAX_RESULT_BYTES, CheckedJson, check_payload, checksum, decode
 from tests.queueing.states import QUEUE, claim_one
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -30,6 +30,12 @@ def nested(depth: int, opening: str = "[", closing: str = "]") -> bytes:
 @given(values)
 def test_a_value_comes_back_as_it_was(value: Any) -> None:
     assert decode(encode(value)) == value
+
+
+@pytest.mark.parametrize("payload", [nested(MAX_DEPTH + 1), b"1" * (MAX_PAYLOAD_BYTES + 1)])
+def test_json_that_was_checked_before_keeps_to_the_limits_of_a_payload(payload: bytes) -> None:
+    with pytest.raises((InvalidJob, PayloadTooLarge)):
+        NewJob(kind="echo", payload=CheckedJson(payload))
 
 
 @given(values, st.booleans())

@@ -13,18 +13,18 @@ from queueing import Broker, Inspector, NewJob, State, StoreUnavailable, connect
 from queueing.connections import (
     CONNECT_TIMEOUT_SECONDS,
     SOCKET_TIMEOUT_SECONDS,
-    HeldLink,
-    Link,
-    PooledLink,
     options,
 )
 from queueing.embedded import EmbeddedServer
 from queueing.jobs import new_job_id
+from queueing.links import HeldLink, Link, PooledLink
 from tests.queueing.proxy import FaultyProxy, answering
 from tests.queueing.states import QUEUE
 from tests.queueing.timetravel import MINUTE_MS, let_pass
 
 PATIENCE_SECONDS = 0.1
+
+pytestmark = pytest.mark.one_server(reason="is about links to one server, through a proxy")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_late_reply_is_never_taken_for_that_of_the_next_command(fault: str, li
 def test_an_interrupted_trip_gives_the_connection_up(through_proxy: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     link = HeldLink(through_proxy.connection_pool, PATIENCE_SECONDS)
     with monkeypatch.context() as patch:
-        patch.setattr(link, "_read", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(link._connection, "read_response", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             link.execute(("ECHO", "first"))
 
@@ -191,7 +191,7 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
     client = connect(url)
 
     with pytest.raises(StoreUnavailable):
-        Broker(client).ping()
+        Broker(client).ping([QUEUE])
     with pytest.raises(StoreUnavailable):
         Broker(client).enqueue(QUEUE, NewJob.of("echo"))
     with pytest.raises(StoreUnavailable):

@@ -27,7 +27,7 @@ def test_a_job_that_is_not_running_is_gone_with_all_that_was_known_of_it(
     assert not any(inspector.stats(QUEUE).counts.values())
     assert inspector.stats(QUEUE).counters["deleted"] == 1
     assert not valkey.exists(KEYS.deadlines)
-    assert not valkey.keys(KEYS.unique_prefix + "*")
+    assert not list(valkey.scan_iter(KEYS.unique_prefix + "*"))
     assert list(audit_queue(valkey, QUEUE)) == []
 
 

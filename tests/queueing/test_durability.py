@@ -14,6 +14,8 @@ from queueing import Broker, Durability, DurabilityNotMet, Inspector, JobError, 
 from queueing.embedded import EmbeddedServer
 from tests.queueing.states import QUEUE, claim_one
 
+pytestmark = pytest.mark.one_server(reason="sets what is set on a server; tests.system.topologies has replicas")
+
 
 @pytest.fixture
 def replica(valkey: Redis, tmp_path: Path) -> Iterator[Redis]:

@@ -213,7 +213,7 @@ def test_a_lock_left_by_a_job_that_is_gone_does_not_block(broker: Broker, valkey
 def test_jobs_without_a_unique_key_hold_no_lock(broker: Broker, valkey: Redis) -> None:
     broker.enqueue(QUEUE, NewJob.of("echo"))
 
-    assert not valkey.keys(KEYS.unique_prefix + "*")
+    assert not list(valkey.scan_iter(KEYS.unique_prefix + "*"))
 
 
 def test_the_generation_of_a_queue_is_written_once(broker: Broker, inspector: Inspector) -> None:
@@ -226,12 +226,45 @@ def test_the_generation_of_a_queue_is_written_once(broker: Broker, inspector: In
     assert inspector.stats(QUEUE).generation == generation
 
 
+def test_a_damaged_count_of_submissions_is_left_as_it_is(broker: Broker, valkey: Redis) -> None:
+    valkey.hset(KEYS.meta, "submitted", "many")
+
+    enqueued = broker.enqueue(QUEUE, NewJob.of("echo"))
+
+    assert enqueued.outcome == "created"
+    assert valkey.hget(KEYS.meta, "submitted") == b"many"
+
+
+@pytest.mark.parametrize("name", ["ready", "scheduled", "deadlines", "wake"])
+def test_a_key_of_another_type_refuses_the_jobs_that_need_it_and_nothing_is_stored(
+    name: str, broker: Broker, valkey: Redis
+) -> None:
+    valkey.set(getattr(KEYS, name), "damaged")
+
+    with pytest.raises(QueueingError):
+        broker.enqueue_many(QUEUE, [NewJob.of("echo"), NewJob.of("echo", delay_seconds=9, ttl_seconds=99)])
+
+    assert list(valkey.scan_iter("*")) == [getattr(KEYS, name).encode()]
+
+
+def test_a_call_puts_each_job_where_it_waits(broker: Broker, valkey: Redis) -> None:
+    jobs = [NewJob.of("echo"), NewJob.of("echo", delay_seconds=9), NewJob.of("echo", ttl_seconds=99)] * 60
+
+    ids = [enqueued.id for enqueued in broker.enqueue_many(QUEUE, jobs)]
+
+    ready, scheduled = ids[0::3] + ids[2::3], ids[1::3]
+    assert set(valkey.zrange(KEYS.ready, 0, -1)) == {job_id.encode() for job_id in ready}
+    assert set(valkey.zrange(KEYS.scheduled, 0, -1)) == {job_id.encode() for job_id in scheduled}
+    assert set(valkey.zrange(KEYS.deadlines, 0, -1)) == {job_id.encode() for job_id in ids[2::3]}
+
+
 def test_hints_for_idle_workers_are_at_most_sixteen(broker: Broker, valkey: Redis) -> None:
     broker.enqueue_many(QUEUE, [NewJob.of("echo")] * 40)
 
     assert valkey.llen(KEYS.wake) == 16
 
 
+@pytest.mark.one_server(reason="of a cluster one hint waits for one queue")
 def test_a_hint_wakes_a_waiting_worker(broker: Broker) -> None:
     dedicated = broker.dedicated()
     broker.enqueue("other", NewJob.of("echo"))
@@ -261,6 +294,7 @@ def test_the_job_that_must_expire_before_it_is_due_expires(broker: Broker, valke
     assert inspector.job(enqueued.id).state is State.EXPIRED
 
 
+@pytest.mark.one_server(reason="sets a server's memory")
 def test_nothing_is_stored_when_the_server_is_out_of_memory(broker: Broker, valkey: Redis) -> None:
     broker.enqueue(QUEUE, NewJob.of("echo"))
     before = dump(valkey)

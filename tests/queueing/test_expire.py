@@ -26,7 +26,7 @@ def test_a_waiting_job_expires_when_its_time_is_over(
     assert inspector.job(job_id).state is State.EXPIRED
     assert {one: count for one, count in counts.items() if count} == {State.EXPIRED: 1}
     assert not valkey.exists(KEYS.deadlines)
-    assert not valkey.keys(KEYS.unique_prefix + "*")
+    assert not list(valkey.scan_iter(KEYS.unique_prefix + "*"))
 
 
 def test_a_job_deep_in_the_stack_expires(broker: Broker, valkey: Redis, inspector: Inspector) -> None:

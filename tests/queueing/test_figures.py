@@ -90,7 +90,7 @@ def test_a_cancelled_attempt_has_not_failed(broker: Broker, inspector: Inspector
 def test_history_has_a_figure_for_each_minute(broker: Broker, inspector: Inspector, valkey: Redis) -> None:
     broker.enqueue_many(QUEUE, [ECHO] * 3)
     broker.ack(claim_one(broker))
-    now = broker.server_time_ms() // MINUTE_MS
+    now = broker.server_time_ms("default") // MINUTE_MS
     valkey.rename(KEYS.minute(now), KEYS.minute(now - 2))
     broker.enqueue(QUEUE, ECHO)
 

@@ -16,12 +16,13 @@ from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pytest
 from redis import Redis
 
 from queueing import Broker, Claimed, Inspector, NewJob, State
 from queueing.broker import Step
-from queueing.connections import HeldLink
 from queueing.keys import queue_keys
+from queueing.links import HeldLink
 from tests.queueing.states import ERROR, QUEUE
 
 PRODUCERS = WORKERS = 4
@@ -187,6 +188,7 @@ def load_scripts(broker: Broker) -> None:
         broker.purge("other")
 
 
+@pytest.mark.one_server(reason="names the server's socket to other processes")
 def test_what_happened_concurrently_is_what_a_plain_stack_does_in_the_order_of_the_stamps(valkey: Redis) -> None:
     load_scripts(Broker(valkey))
 

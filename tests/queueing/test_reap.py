@@ -62,7 +62,7 @@ def test_a_job_that_lost_too_many_leases_is_dead(valkey: Redis, inspector: Inspe
     (reaped,) = broker.reap(QUEUE)
 
     assert reaped.state is inspector.job(job.id).state is State.DEAD
-    assert not valkey.keys(KEYS.unique_prefix + "*")
+    assert not list(valkey.scan_iter(KEYS.unique_prefix + "*"))
 
 
 def test_a_job_that_lost_the_lease_of_its_last_attempt_is_dead(broker: Broker, valkey: Redis) -> None:
@@ -127,7 +127,7 @@ def test_only_leases_that_ended_between_two_moments_are_taken_back(broker: Broke
 def test_a_lease_with_too_much_time_left_is_cut_and_others_are_left_alone(broker: Broker, valkey: Redis) -> None:
     broker.enqueue_many(QUEUE, [NewJob.of("echo")] * 3)
     held, long, endless = (job.id for job in broker.claim(QUEUE, "w1", 3).jobs)
-    now_ms = broker.server_time_ms()
+    now_ms = broker.server_time_ms(QUEUE)
     valkey.zadd(KEYS.running, {held: now_ms + 20_000, long: now_ms + 60_000, endless: float("inf")})
 
     assert broker.reap(QUEUE, longest_ms=30_000) == []
@@ -137,6 +137,7 @@ def test_a_lease_with_too_much_time_left_is_cut_and_others_are_left_alone(broker
     assert 30_000 <= left[long] == left[endless] < 40_000
 
 
+@pytest.mark.one_server(reason="names the server's socket")
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_the_ends_of_leases_are_told_in_their_order(valkey: Redis, protocol: int) -> None:
     client = connect(f"unix://{valkey.connection_pool.connection_kwargs['path']}?protocol={protocol}")

@@ -68,7 +68,7 @@ def test_a_released_job_that_is_to_be_cancelled_is_cancelled(broker: Broker, val
     state = broker.release(job)
 
     assert state is broker.release(job) is State.CANCELLED
-    assert not valkey.keys(KEYS.unique_prefix + "*")
+    assert not list(valkey.scan_iter(KEYS.unique_prefix + "*"))
 
 
 def test_a_released_job_may_still_expire(broker: Broker, valkey: Redis, inspector: Inspector) -> None:

@@ -121,6 +121,7 @@ def test_a_requeued_job_wakes_an_idle_worker(broker: Broker, valkey: Redis) -> N
     assert valkey.llen(KEYS.wake) == 1
 
 
+@pytest.mark.one_server(reason="sets a server's memory")
 def test_nothing_is_requeued_when_the_server_is_out_of_memory(broker: Broker, valkey: Redis) -> None:
     job_id = job_in(State.DEAD, broker, valkey)
     valkey.config_set("maxmemory", 1)

@@ -15,8 +15,8 @@ from tests.queueing.states import QUEUE, claim_one, claimed_job
 KEYS = queue_keys(QUEUE)
 VERBS = sorted(path.stem for path in LUA_FOLDER.glob("*.lua"))
 INCLUDES = sorted(path.stem for path in (LUA_FOLDER / "include").glob("*.lua"))
-READING = {"ages", "history", "job", "page", "runs", "stats"}
-GROWING = {"enqueue", "requeue"}
+READING = {"ages", "history", "job", "jobs", "page", "runs", "stats"}
+GROWING = {"enqueue", "import", "requeue"}
 
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 _DECLARED = re.compile(r"^-- (KEYS|ARGV)\[(\d+)(\.\.\.)?\] +(\w+)", re.MULTILINE)
@@ -220,6 +220,7 @@ def test_an_error_in_an_exchange_stays_in_its_place(broker: Broker, valkey: Redi
     assert claim.jobs == ()
 
 
+@pytest.mark.one_server(reason="makes the server a replica")
 def test_a_replica_does_not_serve_writes(broker: Broker, valkey: Redis) -> None:
     valkey.replicaof("127.0.0.1", "1")
 

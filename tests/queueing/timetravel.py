@@ -7,6 +7,7 @@ import time
 from redis import Redis
 
 from queueing.jobs import TICKS_PER_MS
+from queueing.keys import queue_keys
 
 MINUTE_MS = 60_000
 
@@ -60,7 +61,7 @@ end
 def let_pass(client: Redis, queue: str, ms: int) -> None:
     """Make the queue's stored instants and places lie `ms` (whole minutes) further back, all in one step."""
     assert ms % MINUTE_MS == 0
-    client.eval(_MOVE_BACK, 0, f"jobs:{{{queue}}}:", ms)
+    client.eval(_MOVE_BACK, 1, queue_keys(queue).meta, f"jobs:{{{queue}}}:", ms)
 
 
 class Clock:

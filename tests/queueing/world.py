@@ -11,8 +11,8 @@ from redis import Redis
 
 from queueing import Broker, Claimed, Inspector, LeaseLost, Policy, QueueingError, Retention, State, connect, scripts
 from queueing.audit import BATCH, audit_queue
-from queueing.connections import PooledLink
 from queueing.keys import queue_keys
+from queueing.links import PooledLink
 from queueing.scripts import Call
 from tests.queueing.agreement import Agreement
 from tests.queueing.dump import dump

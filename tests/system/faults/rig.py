@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import random
 import threading
@@ -12,21 +13,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
-from queueing import Broker, NewJob, State, StoreUnavailable, connect
+from queueing import Broker, Durability, DurabilityNotMet, NewJob, State, StoreUnavailable
 from queueing.audit import audit_queue
 from queueing.embedded import EmbeddedServer, EmbeddedServerError
 from queueing.jobs import EPOCH_MS, TICKS_PER_MS, new_job_id
-from queueing.keys import queue_keys
+from queueing.keys import QueueKeys, queue_keys
 from tests.system.faults import ledger
 from tests.system.faults.api import Api, Callers
 from tests.system.faults.checker import History
 from tests.system.faults.ledger import Ledger, Reader
 from tests.system.processes import RunWorker, is_session_alive, wait_until
+from tests.topologies import store_at
 
 QUEUE = "default"
 KEYS = queue_keys(QUEUE)
@@ -48,11 +49,21 @@ class Producer:
 
     BATCH = 100
 
-    def __init__(self, url: str, book: Ledger, jobs: Iterable[NewJob]) -> None:
-        self._client = connect(url)
+    def __init__(
+        self,
+        url: str,
+        book: Ledger,
+        jobs: Iterable[NewJob],
+        *,
+        queue: str = QUEUE,
+        durability: Durability = Durability.ACCEPTED,
+    ) -> None:
+        self._client = store_at(url)
         self._broker = Broker(self._client).dedicated(socket_timeout_seconds=1)
         self._book = book
         self._jobs = jobs
+        self._queue = queue
+        self._durability = durability
         self._stopping = threading.Event()
         self.repeated = 0
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -65,7 +76,7 @@ class Producer:
         for number, job in enumerate(self._jobs, start=1):
             if self._stopping.is_set():
                 break
-            self._enqueue(new_job_id(QUEUE), job)
+            self._enqueue(new_job_id(self._queue), job)
             if number % self.BATCH == 0:
                 self._wait_until_empty()
         self._broker.close()
@@ -76,8 +87,8 @@ class Producer:
         self._book.write(ledger.ATTEMPTED, job=job_id)
         while True:
             try:
-                self._broker.enqueue(QUEUE, job, job_id=job_id)
-            except StoreUnavailable:
+                self._broker.enqueue(self._queue, job, job_id=job_id, durability=self._durability)
+            except (StoreUnavailable, DurabilityNotMet):
                 self.repeated += 1
                 if self._stopping.wait(0.05):
                     return
@@ -88,10 +99,19 @@ class Producer:
     def _wait_until_empty(self) -> None:
         while not self._stopping.wait(0.005):
             try:
-                if self._client.zcard(KEYS.ready) == 0:
+                if self._client.zcard(queue_keys(self._queue).ready) == 0:
                     return
-            except RedisError:
+            except (RedisError, RedisClusterException):
                 continue
+
+
+class Store(Protocol):
+    """What takes the place of the one server: it runs already."""
+
+    url: str
+
+    def kill(self) -> None:
+        """End all of it at once."""
 
 
 AnyProcess = TypeVar("AnyProcess", RunWorker, Api)
@@ -108,11 +128,12 @@ class Replaced(Generic[AnyProcess]):
 class Rig:
     """The world of one test; everything that it starts ends with it."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, store: Store | None = None, queues: Sequence[str] = (QUEUE,)) -> None:
         self.seed = seed
         self.random = random.Random(seed)
-        self.server = EmbeddedServer(folder)
-        self.client: Redis = connect(self.server.url)
+        self.server: Any = store or EmbeddedServer(folder)
+        self.queues = queues
+        self.client: Any = store_at(self.server.url)
         self.broker = Broker(self.client)
         self.workers: list[RunWorker] = []
         self.apis: list[Api] = []
@@ -214,16 +235,22 @@ class Rig:
         wait_until(have_claimed, seconds)
         return list(first.values())
 
-    def calling(self, api: Callable[[], Api], count: int, watched: str) -> Callers:
+    def calling(self, api: Callable[[], Api], count: int, watched: str, **job: Any) -> Callers:
         """Return clients of the API that submit jobs and look at the job `watched`."""
         books = [Ledger(self._ledgers, f"client-{number}") for number in range(count)]
-        return Callers(api, books, watched=watched, job={"kind": "faults.work", "payload": {"seconds": 0.005}})
+        return Callers(api, books, watched=watched, job={"kind": "faults.work", "payload": {"seconds": 0.005}, **job})
 
     @contextmanager
-    def producing(self, *shares: Iterable[NewJob]) -> Iterator[list[Producer]]:
-        """Enqueue jobs meanwhile, each share from a thread of its own; at the end wait until all are."""
+    def producing(
+        self, *shares: Iterable[NewJob], durability: Durability = Durability.ACCEPTED
+    ) -> Iterator[list[Producer]]:
+        """Enqueue jobs meanwhile, each share from a thread of its own; at the end wait until all are.
+
+        The queues take turns: the first share goes to the first queue.
+        """
         started = [
-            Producer(self.server.url, Ledger(self._ledgers, f"producer-{n}"), share) for n, share in enumerate(shares)
+            Producer(self.server.url, Ledger(self._ledgers, f"producer-{n}"), share, queue=queue, durability=durability)
+            for n, (share, queue) in enumerate(zip(shares, itertools.cycle(self.queues), strict=False))
         ]
         for producer in started:
             producer.thread.start()
@@ -255,27 +282,35 @@ class Rig:
 
     def wait_until_done(self, seconds: float = DRAIN_SECONDS) -> None:
         """Wait until no job is ready, scheduled or running."""
-        wait_until(lambda: not any(self._sizes(KEYS.ready, KEYS.scheduled, KEYS.running)), seconds)
+        wait_until(
+            lambda: not any(self._sizes(keys.ready, keys.scheduled, keys.running) for keys in self._keys), seconds
+        )
 
     def wait_until_idle(self, seconds: float = DRAIN_SECONDS) -> None:
         """Wait until no job is ready or running; some may be scheduled."""
-        wait_until(lambda: not any(self._sizes(KEYS.ready, KEYS.running)), seconds)
+        wait_until(lambda: not any(self._sizes(keys.ready, keys.running) for keys in self._keys), seconds)
 
-    def _sizes(self, *keys: str) -> list[int]:
-        """Return the sizes of sets, read together: jobs move between them."""
+    @property
+    def _keys(self) -> list[QueueKeys]:
+        return [queue_keys(queue) for queue in self.queues]
+
+    def _sizes(self, *keys: str) -> int:
+        """Return the sizes of sets of one queue together, read at once: jobs move between them."""
         pipeline = self.client.pipeline(transaction=True)
         for key in keys:
             pipeline.zcard(key)
-        sizes: list[int] = pipeline.execute()
-        return sizes
+        return sum(pipeline.execute())
 
     def stored(self) -> dict[str, State]:
         """Return the state of every job that the server has."""
-        prefix = len(KEYS.job_prefix)
-        ids = [key[prefix:].decode() for key in self.client.scan_iter(match=KEYS.job_prefix + "*", count=1000)]
+        return {job_id: state for keys in self._keys for job_id, state in self._stored_in(keys).items()}
+
+    def _stored_in(self, keys: QueueKeys) -> dict[str, State]:
+        prefix = len(keys.job_prefix)
+        ids = [key[prefix:].decode() for key in self.client.scan_iter(match=keys.job_prefix + "*", count=1000)]
         pipeline = self.client.pipeline(transaction=False)
         for job_id in ids:
-            pipeline.hget(KEYS.job(job_id), "s")
+            pipeline.hget(keys.job(job_id), "s")
         return {job_id: State(state.decode()) for job_id, state in zip(ids, pipeline.execute(), strict=True)}
 
     def states(self) -> dict[str, int]:
@@ -291,8 +326,12 @@ class Rig:
         history, stored = self.history(), self.stored()
         verdict = history.verdict(stored)
         assert not verdict, verdict
-        assert list(audit_queue(self.client, QUEUE)) == []
+        self.assert_agreeing()
         return history
+
+    def assert_agreeing(self) -> None:
+        """Assert that records and sets agree."""
+        assert [fault for queue in self.queues for fault in audit_queue(self.client, queue)] == []
 
     def say(self, **figures: Any) -> None:
         """Print the figures of the run."""

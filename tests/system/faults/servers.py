@@ -22,8 +22,10 @@ class WrappedServer(EmbeddedServer):
     `settings` are words of a command line and come after those of the embedded server.
     """
 
-    def __init__(self, var_dir: Path, wrapper: Sequence[str] = (), settings: Sequence[str] = ()) -> None:
-        super().__init__(var_dir)
+    def __init__(
+        self, var_dir: Path, wrapper: Sequence[str] = (), settings: Sequence[str] = (), program: Path | None = None
+    ) -> None:
+        super().__init__(var_dir, program=program)
         self._wrapper = wrapper
         self._settings = settings
 

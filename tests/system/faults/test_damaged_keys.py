@@ -22,7 +22,7 @@ from queueing import (
     scripts,
 )
 from queueing.audit import audit_queue
-from queueing.connections import PooledLink
+from queueing.links import PooledLink
 from queueing.scripts import Call
 from tests.system.faults import damage
 from tests.system.faults.damage import ERROR
@@ -61,6 +61,7 @@ def calls(client: Redis, broker: Broker, ids: list[str], dice: random.Random) ->
         ),
         "claim": lambda: broker.claim(QUEUE, "host:1:b", 3),
         "claim again": lambda: broker.exchange([broker.claim_step(QUEUE, "b", 3, nonce="0", again=True)]),
+        "claim and ack": lambda: broker.exchange([broker.claim_step(QUEUE, "b", 3, succeeded=[(job, b"1")])]),
         "ack": lambda: broker.ack(job, b"1"),
         "fail": lambda: broker.fail(job, ERROR, outcome=dice.choice(["failed", "crashed", "dead", "cancelled"])),
         "extend": lambda: broker.extend([(job, b"{}")]),
@@ -96,7 +97,7 @@ def half_done(client: Redis, name: str, call: Callable[[], object]) -> str | Non
     before = snapshot(client)
     try:
         replies = call()
-        failed = [reply for reply in replies if isinstance(reply, QueueingError)] if name == "claim again" else []
+        failed = [reply for reply in replies if isinstance(reply, QueueingError)] if name.startswith("claim ") else []
         if not failed:
             return None
         error: Exception = failed[0]

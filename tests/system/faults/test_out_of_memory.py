@@ -52,7 +52,7 @@ def test_what_finishes_jobs_works_on_a_full_server_and_nothing_new_is_stored(ful
     released = {broker.release(job) for job in to_release}
     claimed = broker.claim(QUEUE, "host:1:b", JOBS).jobs
     broker.beat(QUEUE, "host:1:a", b"{}", 30_000)
-    wait_until(lambda: full.client.zcount(KEYS.running, 0, broker.server_time_ms()) >= len(to_reap), 5)
+    wait_until(lambda: full.client.zcount(KEYS.running, 0, broker.server_time_ms("default")) >= len(to_reap), 5)
     reaped = broker.reap(QUEUE, 3 * JOBS)
     promoted, expired = broker.promote(QUEUE), broker.expire(QUEUE)
 
