@@ -22,7 +22,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONFAULTHANDLER=1 \
     PYTHONUNBUFFERED=1 \
-    DJANGO_SETTINGS_MODULE=settings.base \
     DD_VERSION=${VERSION} \
     VAR_DIR=/var/lib/jobapi \
     HOST=0.0.0.0 \

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Django's command line, with the base settings unless DJANGO_SETTINGS_MODULE names others."""
+"""Django's command line, with the base settings, or a worker's, unless DJANGO_SETTINGS_MODULE names others."""
 
 import os
 import sys
@@ -11,7 +11,8 @@ EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again cannot help
 
 
 def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.base")
+    is_worker = sys.argv[1:2] == ["runworker"]
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.worker" if is_worker else "settings.base")
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:

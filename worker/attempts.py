@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 from queueing import Claimed
 from queueing.traces import Span, span, trace_id_of
 
-_current: ContextVar[Mapping[str, object] | None] = ContextVar("attempt", default=None)
+_current: ContextVar[Claimed | None] = ContextVar("attempt", default=None)
 
 
 def log_fields(job: Claimed) -> dict[str, object]:
@@ -28,7 +28,7 @@ def log_fields(job: Claimed) -> dict[str, object]:
 @contextmanager
 def logged(job: Claimed) -> Iterator[None]:
     """Let what is logged inside, in this thread, carry the fields of the attempt."""
-    token = _current.set(log_fields(job))
+    token = _current.set(job)
     try:
         yield
     finally:
@@ -40,9 +40,11 @@ class AttemptFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Name the attempt, if there is one; no record is dropped."""
-        for name, value in (_current.get() or {}).items():
-            if not hasattr(record, name):
-                setattr(record, name, value)
+        job = _current.get()
+        if job is not None:
+            for name, value in log_fields(job).items():
+                if not hasattr(record, name):
+                    setattr(record, name, value)
         return True
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, StoreUnavailable, new_claim_nonce
-from queueing.broker import MAX_CLAIM
+from queueing.broker import MAX_CLAIM, Succeeded
 from queueing.fault_points import reach
 from worker.attempts import log_fields
 from worker.executor import Executor
@@ -30,17 +32,19 @@ WAKE = None  # what the inbox carries besides outcomes
 
 @dataclass(slots=True)
 class _Plan:
-    """What one exchange reports: the outcomes of each step, in the order of the steps."""
+    """What one exchange says: what the steps report, one after the other, and what a claim after them acks."""
 
-    steps: list[Step]
-    outcomes: list[list[Outcome]]
+    steps: list[Step] = field(default_factory=list)
+    outcomes: list[list[Outcome]] = field(default_factory=list)
+    acked: list[Outcome] = field(default_factory=list)
 
 
 class Consumer:
     """Claims jobs for free slots only, so none waits in a worker while a newer one arrives.
 
     The loop is the main thread's: `run_once` makes one exchange, `wait` sleeps until an attempt ends, a hint
-    arrives, or the next scheduled job is due.
+    arrives, or the next scheduled job is due. With one slot the exchange that follows an attempt is made by the thread
+    that ran it, which then has its next job at hand: two changes of threads would cost as much as the round trip.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Consumer:
         executor: Executor,
         waker: Waker,
         max_jobs: int | None = None,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._broker = broker
         self._queues = list(queues)
@@ -61,6 +66,8 @@ class Consumer:
         self._executor = executor
         self._waker = waker
         self._jobs_left = max_jobs
+        self._is_stopping = is_stopping
+        self._turn = threading.Lock()  # held for an exchange
         self._unreported: list[Outcome] = []
         self._failures = 0
         self._due_in_seconds = LONGEST_WAIT_SECONDS
@@ -78,7 +85,8 @@ class Consumer:
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs and nothing is left to report."""
-        return self._executor.free == self._executor.concurrency and not self._unreported
+        with self._turn:
+            return self._executor.free == self._executor.concurrency and not self._unreported
 
     def run_once(self) -> bool:
         """Report and claim in one round trip; returns whether anything was reported or claimed.
@@ -86,6 +94,22 @@ class Consumer:
         When the database cannot be reached nothing is given up: outcomes are reported by a later call, which is safe
         to repeat, until their leases end.
         """
+        with self._turn:
+            return self._take_turn()
+
+    def report(self, outcome: Outcome) -> None:
+        """Hear of an outcome, on the thread that ran the attempt."""
+        if self._executor.concurrency > 1:
+            self._inbox.put(outcome)
+            return
+        with self._turn:
+            self._unreported.append(outcome)
+            with contextlib.suppress(QueueingError):  # the main thread meets it as well, and ends in order
+                self._take_turn()
+            if self._unreported or self._executor.free:
+                self.wake()
+
+    def _take_turn(self) -> bool:
         self._collect()
         try:
             busy = self._exchange()
@@ -120,7 +144,8 @@ class Consumer:
         steps = [self._broker.release_step(lease.job) for lease in leases]
         if not steps:
             return 0
-        replies = self._broker.exchange(steps)
+        with self._turn:
+            replies = self._broker.exchange(steps)
         return sum(not isinstance(reply, QueueingError) for reply in replies)
 
     def _receive(self, timeout_seconds: float) -> None:
@@ -129,12 +154,15 @@ class Consumer:
         except Empty:
             return
         if outcome is not WAKE:
-            self._unreported.append(outcome)
+            with self._turn:
+                self._unreported.append(outcome)
 
     def _collect(self) -> None:
         """Take every outcome that is there; those whose lease is gone are not to be reported."""
         while not self._inbox.empty():
-            self._receive(0)
+            with contextlib.suppress(Empty):
+                if (outcome := self._inbox.get_nowait()) is not WAKE:
+                    self._unreported.append(outcome)
         now = time.monotonic()
         reportable = []
         for outcome in self._unreported:
@@ -144,37 +172,37 @@ class Consumer:
                 reportable.append(outcome)
         self._unreported = reportable
 
-    def _wanted(self) -> int:
-        """Return how many jobs to claim now."""
-        if not self.claiming:
+    def _wanted(self, freed: int = 0) -> int:
+        """Return how many jobs to claim now, when that many slots more will be free."""
+        if not self.claiming or self._is_stopping():
             return 0
-        free = self._executor.free
-        return free if self._jobs_left is None else min(free, self._jobs_left)
+        wanted = min(self._executor.free + freed, self._executor.concurrency, MAX_CLAIM)
+        return wanted if self._jobs_left is None else min(wanted, self._jobs_left)
 
     def _exchange(self) -> bool:
-        plan = self._plan()
-        freed = sum(len(outcomes) for outcomes in plan.outcomes)
-        wanted = min(self._executor.concurrency, self._wanted() + freed, MAX_CLAIM) if self.claiming else 0
-        if self._jobs_left is not None:
-            wanted = min(wanted, self._jobs_left)
-        claim = [self._claim_step(self._queues[0], wanted)] if wanted else []
-        if not plan.steps and not claim:
+        freed = len(self._unreported)
+        wanted = self._wanted(freed)
+        plan = self._plan(wanted)
+        if not plan.steps:
             return False
-        if plan.steps:
+        if freed:
             reach("before_ack")
         sent_at = time.monotonic()
-        replies = self._broker.exchange([*plan.steps, *claim])
+        replies = self._broker.exchange(plan.steps)
         for outcomes, reply in zip(plan.outcomes, replies, strict=False):
             self._settle_all(outcomes, reply)
-        claimed = self._take(replies[-1], wanted, sent_at) if claim else 0
+        claimed = self._take(replies[-1], plan.acked, wanted, sent_at) if wanted else 0
         for reply in replies:
             if isinstance(reply, StoreUnavailable):
                 raise reply  # not before what was claimed has started
         return freed > 0 or claimed > 0
 
-    def _plan(self) -> _Plan:
-        """Turn the outcomes into steps: one for all that succeeded in a queue, one for each of the others."""
-        plan = _Plan(steps=[], outcomes=[])
+    def _plan(self, wanted: int) -> _Plan:
+        """Turn the outcomes into steps: one for all that succeeded in a queue, one for each of the others.
+
+        A claim comes last, and acks by itself what succeeded in its queue.
+        """
+        plan, first = _Plan(), self._queues[0]
         succeeded: dict[str, list[Outcome]] = defaultdict(list)
         for outcome in self._unreported:
             if outcome.verdict == "succeeded":
@@ -182,9 +210,13 @@ class Consumer:
             else:
                 plan.steps.append(self._fail_step(outcome))
                 plan.outcomes.append([outcome])
+        if wanted:
+            plan.acked = succeeded.pop(first, [])
         for queue, outcomes in succeeded.items():
-            plan.steps.append(self._broker.ack_step(queue, [(o.lease.job, o.result) for o in outcomes]))
+            plan.steps.append(self._broker.ack_step(queue, _results(outcomes)))
             plan.outcomes.append(outcomes)
+        if wanted:
+            plan.steps.append(self._claim_step(first, wanted, _results(plan.acked)))
         return plan
 
     def _fail_step(self, outcome: Outcome) -> Step:
@@ -199,7 +231,7 @@ class Consumer:
         if isinstance(reply, StoreUnavailable):
             return
         reach("after_ack")
-        answers = reply if isinstance(reply, list) else [reply]
+        answers = reply if isinstance(reply, list | tuple) else [reply]
         if isinstance(reply, QueueingError):
             answers = [False] * len(outcomes)
         for outcome, answer in zip(outcomes, answers, strict=True):
@@ -212,6 +244,8 @@ class Consumer:
         self.ended += 1
         job, error = outcome.lease.job, outcome.error
         level = logging.INFO if state == "succeeded" else logging.WARNING
+        if not logger.isEnabledFor(level):
+            return
         logger.log(
             level,
             "attempt %s of job %s: %s%s",
@@ -229,10 +263,12 @@ class Consumer:
             },
         )
 
-    def _take(self, reply: Any, wanted: int, sent_at: float) -> int:
+    def _take(self, reply: Any, acked: list[Outcome], wanted: int, sent_at: float) -> int:
         """Start what was claimed; while slots are left ask the other queues, in their order."""
         if isinstance(reply, QueueingError):
             raise reply
+        if acked:
+            self._settle_all(acked, reply.acks)
         self._open_claims.pop(self._queues[0], None)
         claims: list[Claim] = [reply]
         taken = self._start(reply.jobs, sent_at)
@@ -254,11 +290,11 @@ class Consumer:
         self._open_claims.pop(queue, None)
         return cast("Claim", claim)
 
-    def _claim_step(self, queue: str, wanted: int) -> Step:
+    def _claim_step(self, queue: str, wanted: int, succeeded: Sequence[Succeeded] = ()) -> Step:
         """Claim anew, or again when the reply to the last claim was lost."""
         again = queue in self._open_claims
         nonce = self._open_claims.setdefault(queue, new_claim_nonce())
-        return self._broker.claim_step(queue, self._worker, wanted, nonce=nonce, again=again)
+        return self._broker.claim_step(queue, self._worker, wanted, nonce=nonce, again=again, succeeded=succeeded)
 
     def _start(self, jobs: Sequence[Claimed], sent_at: float) -> int:
         if jobs:
@@ -278,3 +314,7 @@ class Consumer:
             error,
             extra={"action": "store_unavailable", "worker": self._worker, "failures": self._failures},
         )
+
+
+def _results(outcomes: Sequence[Outcome]) -> list[Succeeded]:
+    return [(outcome.lease.job, outcome.result) for outcome in outcomes]

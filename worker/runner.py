@@ -103,10 +103,10 @@ class Worker:
             concurrency=options.concurrency,
             handlers=handlers,
             leases=self._leases,
-            report=inbox.put,
+            report=self._report,
             extend=self._keeper.extend_now,
         )
-        self._waker = Waker(broker.dedicated(), options.queues, wake=lambda: inbox.put(None))
+        self._waker = Waker(broker, options.queues, wake=lambda: inbox.put(None))
         self._consumer_broker = broker.dedicated()
         self._consumer = Consumer(
             self._consumer_broker,
@@ -116,6 +116,7 @@ class Worker:
             executor=self._executor,
             waker=self._waker,
             max_jobs=options.max_jobs,
+            is_stopping=stop.requested.is_set,
         )
         self._started_at = datetime.now(UTC)
         self._ends_at = time.monotonic() + options.max_seconds if options.max_seconds is not None else None
@@ -137,6 +138,9 @@ class Worker:
         finally:
             forced = self._shut_down()
         return EXIT_STUCK if self._is_stuck else forced or code
+
+    def _report(self, outcome: Outcome) -> None:
+        self._consumer.report(outcome)
 
     def _start(self) -> None:
         self._executor.prepare()

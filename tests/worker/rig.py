@@ -74,6 +74,7 @@ class Rig:
         concurrency: int = 1,
         max_jobs: int | None = None,
         policy: Policy | None = None,
+        reports_itself: bool = False,
     ) -> None:
         for path in LUA_FOLDER.glob("*.lua"):
             client.script_load(script(path.stem).text)  # so that no trip to load one is among those a test counts
@@ -82,6 +83,7 @@ class Rig:
         self.keeper_faults = Faults()
         self.inbox: SimpleQueue[Outcome | None] = SimpleQueue()
         self.leases = LeaseBook()
+        self.is_stopping = threading.Event()
         self.keeper = LeaseKeeper(
             FaultyBroker(client, policy, faults=self.keeper_faults).dedicated(),
             self.leases,
@@ -93,10 +95,10 @@ class Rig:
             concurrency=concurrency,
             handlers=handlers if handlers is not None else {"echo": echo, **SUSPECTS},
             leases=self.leases,
-            report=self.inbox.put,
+            report=self.report if reports_itself else self.inbox.put,
             extend=self.keeper.extend_now,
         )
-        self.waker = Waker(self.broker.dedicated(), queues, wake=lambda: self.inbox.put(None))
+        self.waker = Waker(self.broker, queues, wake=lambda: self.inbox.put(None))
         self.consumer = Consumer(
             self.broker,
             queues=queues,
@@ -105,6 +107,7 @@ class Rig:
             executor=self.executor,
             waker=self.waker,
             max_jobs=max_jobs,
+            is_stopping=self.is_stopping.is_set,
         )
         self.executor.start()
 
@@ -113,6 +116,10 @@ class Rig:
         while self.consumer.run_once() or not self.consumer.is_idle:
             if not self.consumer.is_idle:
                 self.await_outcome()
+
+    def report(self, outcome: Outcome) -> None:
+        """Let the handler's thread report, as a worker does."""
+        self.consumer.report(outcome)
 
     def await_outcome(self) -> None:
         """Wait until an attempt ended and the consumer knows it."""
@@ -129,15 +136,12 @@ class Rig:
     def close(self) -> None:
         """End every thread and process, and close every connection."""
         self.executor.stop()
-        self.waker.stop()
+        self.waker.stop(timeout_seconds=WAIT_SECONDS)
         for thread in self.executor._threads:
             thread.join(WAIT_SECONDS)
             assert not thread.is_alive()
         self.executor.end_isolated()
-        if self.waker._thread.is_alive():
-            self.waker._thread.join(WAIT_SECONDS)
         self.keeper._broker.close()
-        self.waker._broker.close()
         self.broker.close()
 
 

@@ -67,7 +67,7 @@ def test_what_finished_is_reported_and_the_slots_filled_in_one_round_trip(
 
     rig.consumer.run_once()
 
-    assert rig.faults.trips == [["ack", "claim"]]
+    assert rig.faults.trips == [["claim"]]
     assert (count_of(inspector, State.SUCCEEDED), count_of(inspector, State.RUNNING)) == (3, 3)
 
 
@@ -85,7 +85,7 @@ def test_failures_and_successes_share_the_round_trip(make_rig: MakeRig, broker: 
 
     rig.consumer.run_once()
 
-    assert [sorted(trip) for trip in rig.faults.trips] == [["ack", "claim", "fail", "fail"]]
+    assert [sorted(trip) for trip in rig.faults.trips] == [["claim", "fail", "fail"]]
     assert (count_of(inspector, State.SUCCEEDED), count_of(inspector, State.RETRYING)) == (2, 2)
 
 
@@ -408,24 +408,31 @@ def test_while_the_database_is_away_the_pause_between_tries_grows_to_two_seconds
 def test_an_error_for_the_report_leaves_no_claimed_job_without_a_handler(
     make_rig: MakeRig, broker: Broker, inspector: Inspector
 ) -> None:
-    """The steps of a round trip succeed or fail one by one: a busy server may refuse the ack and serve the claim."""
-    rig = make_rig(concurrency=2)
-    first, second = reversed(enqueue(broker, 2))
-    broker.cancel(second)
+    """The steps of a round trip succeed or fail one by one: a busy server may refuse the fail and serve the claim."""
+
+    def zero_fails(payload: int, job: JobContext) -> int:
+        if payload == 0:
+            raise GiveUp
+        return payload
+
+    rig = make_rig(handlers={"echo": zero_fails}, concurrency=2)
+    (first,) = enqueue(broker, 1)
     rig.consumer.run_once()
     rig.await_outcome()
-    (third,) = enqueue(broker, 1)
+    second = broker.enqueue("default", ECHO).id
 
-    rig.faults.answers["ack"] = ResponseError("BUSY Valkey is busy running a script")
+    rig.faults.answers["fail"] = ResponseError("BUSY Valkey is busy running a script")
     assert not rig.consumer.run_once()
     rig.faults.answers.clear()
     rig.await_outcome()
     rig.work()
 
-    assert [inspector.job(job_id).state for job_id in (first, third)] == [State.SUCCEEDED] * 2
+    assert [inspector.job(job_id).state for job_id in (first, second)] == [State.DEAD, State.SUCCEEDED]
 
 
-def test_a_refused_claim_does_not_undo_the_report(make_rig: MakeRig, broker: Broker, inspector: Inspector) -> None:
+def test_what_a_refused_claim_was_to_ack_is_reported_with_the_next(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector
+) -> None:
     rig = make_rig()
     (job_id,) = enqueue(broker, 1)
     rig.consumer.run_once()
@@ -433,15 +440,101 @@ def test_a_refused_claim_does_not_undo_the_report(make_rig: MakeRig, broker: Bro
 
     rig.faults.answers["claim"] = BusyLoadingError("the server is loading")
     assert not rig.consumer.run_once()
+    assert not rig.consumer.is_idle
+    rig.faults.answers.clear()
+    assert rig.consumer.run_once()
 
     assert inspector.job(job_id).state is State.SUCCEEDED
     assert rig.consumer.is_idle
+
+
+def test_what_an_impossible_claim_was_to_ack_is_reported_once_claiming_is_over(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector
+) -> None:
+    rig = make_rig()
+    (job_id,) = enqueue(broker, 1)
+    rig.consumer.run_once()
+    rig.await_outcome()
+
+    rig.faults.answers["claim"] = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
+    with pytest.raises(QueueingError):
+        rig.consumer.run_once()
+    rig.consumer.claiming = False
+    rig.consumer.run_once()
+
+    assert inspector.job(job_id).state is State.SUCCEEDED
 
 
 def test_a_claim_that_the_server_cannot_understand_is_an_error_of_the_program(make_rig: MakeRig) -> None:
     rig = make_rig()
     rig.faults.answers["claim"] = ResponseError("ERR wrong number of arguments")
 
+    with pytest.raises(QueueingError, match="wrong number"):
+        rig.consumer.run_once()
+
+
+# One slot
+
+
+def test_with_one_slot_the_thread_that_ran_an_attempt_reports_it_and_claims_the_next(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector
+) -> None:
+    rig = make_rig(reports_itself=True)
+    enqueue(broker, 5)
+
+    rig.consumer.run_once()
+
+    assert rig.inbox.get(timeout=WAIT_SECONDS) is None
+    assert rig.faults.trips == [["claim"]] * 6
+    assert count_of(inspector, State.SUCCEEDED) == 5
+    assert rig.consumer.is_idle
+    assert rig.consumer.is_empty
+
+
+def test_with_one_slot_nothing_is_claimed_once_a_stop_is_requested(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector, gate: Gate
+) -> None:
+    rig = make_rig(handlers={"echo": gate}, reports_itself=True)
+    enqueue(broker, 2)
+    rig.consumer.run_once()
+    gate.next_started()
+
+    rig.is_stopping.set()
+    gate.opened.set()
+
+    assert rig.inbox.get(timeout=WAIT_SECONDS) is None
+    assert (count_of(inspector, State.SUCCEEDED), count_of(inspector, State.READY)) == (1, 1)
+
+
+def test_with_one_slot_an_outcome_that_could_not_be_reported_is_left_to_the_main_thread(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector, gate: Gate
+) -> None:
+    rig = make_rig(handlers={"echo": gate}, reports_itself=True)
+    (job_id,) = enqueue(broker, 1)
+    rig.consumer.run_once()
+    gate.next_started()
+    rig.faults.plan(Fault.REFUSE)
+
+    gate.opened.set()
+    assert rig.inbox.get(timeout=WAIT_SECONDS) is None
+    assert rig.consumer.unavailable_since is not None
+    rig.consumer.run_once()
+
+    assert inspector.job(job_id).state is State.SUCCEEDED
+
+
+def test_with_one_slot_an_error_of_the_program_is_met_by_the_main_thread(
+    make_rig: MakeRig, broker: Broker, gate: Gate
+) -> None:
+    rig = make_rig(handlers={"echo": gate}, reports_itself=True)
+    enqueue(broker, 1)
+    rig.consumer.run_once()
+    gate.next_started()
+    rig.faults.answers["claim"] = ResponseError("ERR wrong number of arguments")
+
+    gate.opened.set()
+
+    assert rig.inbox.get(timeout=WAIT_SECONDS) is None
     with pytest.raises(QueueingError, match="wrong number"):
         rig.consumer.run_once()
 
@@ -572,7 +665,7 @@ def test_a_worker_without_a_free_slot_does_not_listen_for_hints(make_rig: MakeRi
 
     rig.consumer.wait(0)
 
-    assert not rig.waker._armed
+    assert not any(listener._armed for listener in rig.waker._listeners)
 
 
 # Suspects
@@ -611,4 +704,4 @@ def test_suspects_cost_no_round_trip(make_rig: MakeRig, broker: Broker, valkey: 
 
     rig.consumer.run_once()
 
-    assert rig.faults.trips == [["claim"], ["ack", "claim"]]
+    assert rig.faults.trips == [["claim"], ["claim"]]

@@ -122,7 +122,7 @@ def test_a_drain_waits_for_a_lease_that_seems_to_have_run_out_and_runs_its_job(
     broker = Broker(valkey, Policy(lease_ms=300))
     broker.enqueue("default", ECHO)
     broker.claim("default", "gone")
-    while not broker.lease_ends("default", broker.server_time_ms()):
+    while not broker.lease_ends("default", broker.server_time_ms("default")):
         pass
 
     assert run(mode=Mode.DRAIN, broker=broker) == 0
@@ -209,10 +209,10 @@ def test_after_max_seconds_nothing_is_claimed_and_what_runs_is_finished(
     run: Callable[..., int], broker: Broker, inspector: Inspector, gate: Gate
 ) -> None:
     broker.enqueue_many("default", [NewJob.of("gate")] * 2)
-    worker = Running(run, max_seconds=0.1, grace_seconds=0.0)
+    worker = Running(run, max_seconds=0.5, grace_seconds=0.0)
     gate.next_started()
 
-    threading.Timer(0.3, gate.opened.set).start()
+    threading.Timer(0.7, gate.opened.set).start()
 
     assert worker.join() == 0
     assert counts(inspector) == {"succeeded": 1, "ready": 1}

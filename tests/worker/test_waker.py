@@ -29,13 +29,11 @@ def woken() -> SimpleQueue[float]:
 
 @pytest.fixture
 def waker(valkey: Redis, faults: Faults, woken: SimpleQueue[float]) -> Iterator[Waker]:
-    broker = FaultyBroker(valkey, faults=faults).dedicated()
-    waker = Waker(broker, ["default", "other"], wake=lambda: woken.put(time.monotonic()))
+    waker = Waker(FaultyBroker(valkey, faults=faults), ["default", "other"], wake=lambda: woken.put(time.monotonic()))
     waker.start()
     yield waker
-    waker.stop()
-    waker._thread.join(WAIT_SECONDS)
-    assert not waker._thread.is_alive()
+    waker.stop(timeout_seconds=WAIT_SECONDS)
+    assert "waker" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.parametrize("queue", ["default", "other"])

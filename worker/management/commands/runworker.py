@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from queueing import QUEUE_PATTERN, StoreUnavailable
 from queueing.audit import check_server, reasons_to_refuse
-from queueing.conf import get_broker, get_client, known_queues
+from queueing.conf import disconnect_store, get_broker, get_store, known_queues
 from queueing.exposition import BuildInfo, Exposition, LogMirror
 from queueing.metrics import QueueCollector
 from worker import memory, signals, supervisor
@@ -152,7 +152,7 @@ class Command(BaseCommand):
 
     def _serve_metrics(self, host: str, port: int) -> None:
         exposition = Exposition(
-            QueueCollector(get_client, known_queues, lambda: settings.AGE_TARGET_SECONDS),
+            QueueCollector(get_store, known_queues, lambda: settings.AGE_TARGET_SECONDS),
             BuildInfo(settings.VERSION),
             logs=LogMirror(settings.LOG_FIGURES),
         )
@@ -176,11 +176,11 @@ class Command(BaseCommand):
     def _refuse_unfit_server(self) -> None:
         """Exit with 78 when the database server would lose jobs; one that cannot be reached yet is waited for."""
         try:
-            findings = check_server(get_client(), volatile_allowed=settings.ALLOW_VOLATILE)
+            findings = check_server(get_store(), volatile_allowed=settings.ALLOW_VOLATILE)
         except StoreUnavailable:
             return
         finally:
-            get_client().connection_pool.disconnect()  # the fork server is to have none
+            disconnect_store()  # the fork server is to have none
         if unfit := reasons_to_refuse(findings):
             raise CommandError("; ".join(unfit), returncode=EXIT_CONFIGURATION)
 
