@@ -93,7 +93,7 @@ def check(text: bytes) -> None:
 
 
 def _check_type(request: HttpRequest, types: Collection[str]) -> None:
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if request.META.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise Refusal(UNSUPPORTED_MEDIA_TYPE, "Send the body without a Content-Encoding.")
     charset = (request.content_params or {}).get("charset", "utf-8")
     if request.content_type not in types or charset.lower() not in ("utf-8", "utf8"):

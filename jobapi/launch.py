@@ -35,7 +35,7 @@ from django.db import DatabaseError, connections
 from jobapi.outside import LOOPBACK
 from queueing import StoreUnavailable
 from queueing.audit import check_server, reasons_to_refuse
-from queueing.conf import get_client
+from queueing.conf import get_store
 from queueing.embedded import EmbeddedServer, EmbeddedServerError
 from queueing.lifeline import tied_to_us
 
@@ -212,7 +212,7 @@ def refuse_unfit_server() -> None:
     One that cannot be reached is no reason not to start: /readyz tells when it can, and examines it then.
     """
     try:
-        unfit = reasons_to_refuse(check_server(get_client(), volatile_allowed=settings.ALLOW_VOLATILE))
+        unfit = reasons_to_refuse(check_server(get_store(), volatile_allowed=settings.ALLOW_VOLATILE))
     except StoreUnavailable:
         return
     if unfit:

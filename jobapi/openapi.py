@@ -242,6 +242,13 @@ _BULK_REPLAYED = OpenApiParameter(
 _LINK = OpenApiParameter(
     "Link", {"type": "string"}, OpenApiParameter.HEADER, description='The next page, `rel="next"`.', response=[200]
 )
+_AGE = OpenApiParameter(
+    "Age",
+    {"type": "integer"},
+    OpenApiParameter.HEADER,
+    description="How many seconds old the answer may be: a replica gave it (RFC 9111).",
+    response=[200],
+)
 _PREFER = OpenApiParameter(
     "Prefer",
     {"type": "string"},
@@ -559,7 +566,7 @@ LIST_JOBS = extend_schema(
     description="Return a page of jobs that meet every filter: one state after the other (running, ready, scheduled "
     "and retrying, dead, cancelled, expired, succeeded), ready ones in the order of service, others the latest first. "
     "A page may be short, or empty, and have a next one: `next_cursor` is null at the end.",
-    parameters=[_X_REQUEST_ID, _RETRY_AFTER, _LINK, *_query_parameters(JobQuery)],
+    parameters=[_X_REQUEST_ID, _RETRY_AFTER, _LINK, _AGE, *_query_parameters(JobQuery)],
     responses={
         (200, JSON): _answers(
             schemas.JobPage, "The page.", ("The last one", {"items": [JOB_SUMMARY], "next_cursor": None})
@@ -574,7 +581,16 @@ GET_JOB = extend_schema(
     description="Return a job as it is now, with its attempts. With `Prefer: wait=N` the answer is held up to N "
     "seconds (30 at most) until the job has changed or finished; one that is not held, because too many are, has no "
     "`Preference-Applied`.",
-    parameters=[_X_REQUEST_ID, _RETRY_AFTER, _JOB_ID_IN_PATH, _PREFER, _IF_NONE_MATCH, _ETAG, _PREFERENCE_APPLIED],
+    parameters=[
+        _X_REQUEST_ID,
+        _RETRY_AFTER,
+        _JOB_ID_IN_PATH,
+        _PREFER,
+        _IF_NONE_MATCH,
+        _ETAG,
+        _AGE,
+        _PREFERENCE_APPLIED,
+    ],
     responses={
         (200, JSON): _answers(schemas.Job, "The job.", ("Ready", JOB), ("Succeeded", SUCCEEDED_JOB)),
         304: OpenApiResponse(description="The job is as `If-None-Match` says."),
@@ -621,7 +637,7 @@ LIST_QUEUES = extend_schema(
     tags=["queues"],
     summary="Look at all queues",
     description="Return all queues as they are now.",
-    parameters=[_X_REQUEST_ID, _RETRY_AFTER],
+    parameters=[_X_REQUEST_ID, _RETRY_AFTER, _AGE],
     responses={
         (200, JSON): _answers(schemas.QueuePage, "The queues.", ("One queue", {"items": [QUEUE], "next_cursor": None})),
         **_problems(),
@@ -632,7 +648,7 @@ GET_QUEUE = extend_schema(
     tags=["queues"],
     summary="Look at a queue",
     description="Return a queue as it is now: its counts, ages, rates and workers, and whether it is paused.",
-    parameters=[_X_REQUEST_ID, _RETRY_AFTER, _QUEUE_IN_PATH],
+    parameters=[_X_REQUEST_ID, _RETRY_AFTER, _AGE, _QUEUE_IN_PATH],
     responses={
         (200, JSON): _answers(schemas.Queue, "The queue.", ("Running", QUEUE), ("Paused", PAUSED_QUEUE)),
         **_problems(not_found=[_NO_QUEUE]),
@@ -680,7 +696,7 @@ LIST_WORKERS = extend_schema(
     tags=["workers"],
     summary="See who works",
     description="Return the workers that gave a sign of life in the last 30 seconds, and what each runs.",
-    parameters=[_X_REQUEST_ID, _RETRY_AFTER],
+    parameters=[_X_REQUEST_ID, _RETRY_AFTER, _AGE],
     responses={
         (200, JSON): _answers(schemas.WorkerPage, "The workers.", ("One", {"items": [WORKER], "next_cursor": None})),
         **_problems(),

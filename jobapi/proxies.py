@@ -17,7 +17,7 @@ def heed(environ: Environ, networks: Sequence[str]) -> None:
     Of the addresses the last one counts that is no proxy of ours: what stands before it the client may have made up.
     """
     addresses, scheme, host = (environ.pop(name, "") for name in SAID)
-    if not is_in(environ["REMOTE_ADDR"], networks):
+    if not networks or not is_in(environ["REMOTE_ADDR"], networks):
         return
     hops = [hop.strip() for hop in reversed(addresses.split(","))]
     client = next((hop for hop in hops if not is_in(hop, networks)), "")

@@ -17,6 +17,7 @@ HEADER = "X-Request-ID"
 PATTERN = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 META_KEY = "jobapi.request_id"
+_SENT = "HTTP_X_REQUEST_ID"  # of the header; to make `request.headers` takes each request 30 us
 TRACEPARENT_KEY = "jobapi.traceparent"  # of the span of the request, where there is one
 
 _current: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
@@ -26,7 +27,7 @@ def request_id_of(request: HttpRequest) -> str:
     """Return the id of a request: the client's own where it sent a fit one, else one that is made at the first call."""
     found: str | None = request.META.get(META_KEY)
     if found is None:
-        sent = request.headers.get(HEADER, "")
+        sent = request.META.get(_SENT, "")
         found = sent if PATTERN.fullmatch(sent) else uuid_utils.uuid7().hex
         request.META[META_KEY] = found
     return found
@@ -37,7 +38,7 @@ def traceparent_of(request: HttpRequest) -> str:
 
     Empty when that is not valid (W3C Trace Context).
     """
-    sent: str = request.META.get(TRACEPARENT_KEY) or request.headers.get("traceparent", "")
+    sent: str = request.META.get(TRACEPARENT_KEY) or request.META.get("HTTP_TRACEPARENT", "")
     return sent if TRACEPARENT.fullmatch(sent) else ""
 
 

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 import queueing
 from queueing import KIND_PATTERN, Durability, Enqueued, State, Submission
+from queueing.codec import CheckedJson
 from queueing.jobs import (
     MAX_ATTEMPTS,
     MAX_DELAY_SECONDS,
@@ -117,10 +118,13 @@ class NewJob(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ] = Durability.ACCEPTED
 
     def to_enqueue(self, origin: Origin, submission: Submission | None) -> queueing.NewJob:
-        """Return the job for the broker; raises InvalidJob for what no field's own rule can tell."""
+        """Return the job for the broker, of a body that `bodies.check` has passed.
+
+        Raises InvalidJob for what no field's own rule can tell.
+        """
         return queueing.NewJob(
             kind=self.kind,
-            payload=bytes(self.payload),
+            payload=CheckedJson(self.payload),
             priority=self.priority,
             run_at=self.run_at,
             delay_seconds=self.delay_seconds,
@@ -364,29 +368,30 @@ class Job(JobSummary, kw_only=True):
     @classmethod
     def created(cls, queue: str, job: queueing.NewJob, enqueued: Enqueued) -> Self:
         """Return a job that was stored a moment ago as it is shown, without asking the database again."""
-        return cls.of(
-            queueing.Job(
-                id=enqueued.id,
-                queue=queue,
-                kind=job.kind,
-                state=enqueued.state or State.READY,
-                priority=job.priority,
-                payload=job.payload,
-                tags=job.tags,
-                created_at=enqueued.created_at,
-                run_at=enqueued.run_at,
-                expires_at=enqueued.created_at + _kept(job.ttl_seconds) if job.ttl_seconds is not None else None,
-                started_at=None,
-                finished_at=None,
-                attempt=0,
-                max_attempts=enqueued.max_attempts,
-                timeout_seconds=enqueued.timeout_seconds,
-                cancel_requested=False,
-                position=enqueued.position,
-                result=None,
-                progress=None,
-                request_id=job.request_id,
-            )
+        expires_at = enqueued.created_at + _kept(job.ttl_seconds) if job.ttl_seconds is not None else None
+        return cls(
+            id=enqueued.id,
+            kind=job.kind,
+            queue=queue,
+            state=enqueued.state or State.READY,
+            priority=job.priority,
+            tags=list(job.tags),
+            created_at=instant(enqueued.created_at),
+            run_at=instant(enqueued.run_at),
+            expires_at=maybe(expires_at),
+            started_at=None,
+            finished_at=None,
+            attempt=0,
+            max_attempts=enqueued.max_attempts,
+            timeout_seconds=enqueued.timeout_seconds,
+            cancel_requested=False,
+            position=enqueued.position,
+            progress=Raw(b"null"),
+            request_id=job.request_id,
+            error=None,
+            payload=Raw(job.payload),
+            result=Raw(b"null"),
+            attempts=[],
         )
 
 

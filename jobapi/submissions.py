@@ -41,7 +41,6 @@ from queueing import (
 )
 from queueing.conf import get_broker, get_inspector, known_queues
 from queueing.fault_points import reach
-from queueing.jobs import new_job_id
 from queueing.traces import span
 
 MAX_BULK_BYTES = 8 * 1024 * 1024
@@ -102,10 +101,9 @@ def _stored(job_id: str) -> schemas.Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Item:
-    """One valid job of a bulk, under the id it will have."""
+    """One valid job of a bulk."""
 
     index: int
-    id: str
     queue: str
     durability: Durability
     job: NewJob
@@ -119,13 +117,15 @@ def submit_many(request: HttpRequest) -> schemas.BulkResults:
 
 
 def _submit_each(request: HttpRequest, texts: Sequence[bytes], *, atomic: bool) -> list[schemas.BulkResult]:
-    submission = submission_of(request)
+    origin, submission = origin_of(request), submission_of(request)
     results: dict[int, schemas.BulkResult] = {}
     refusals: dict[int, Refusal] = {}
     items = []
     for index, text in enumerate(texts):
         try:
-            items.append(_item(request, submission, index, text))
+            if request.content_type == NDJSON:
+                check(text)
+            items.append(_item(origin, submission, index, text))
         except (Refusal, QueueingError) as error:
             refusals[index] = refusal_of(error) or Refusal(INVALID, "")
     if atomic:
@@ -155,15 +155,12 @@ def _read_bulk(request: HttpRequest) -> tuple[Sequence[bytes], bool]:
     return lines, False
 
 
-def _item(request: HttpRequest, submission: Submission | None, index: int, text: bytes) -> _Item:
-    """Return one job of a bulk, or raise Refusal."""
-    if request.content_type == NDJSON:
-        check(text)
+def _item(origin: schemas.Origin, submission: Submission | None, index: int, text: bytes) -> _Item:
+    """Return one job of a bulk, whose text `check` has passed, or raise Refusal."""
     new = decode(text, schemas.NewJob)
     queue = queue_of(new)
     part = submission and replace(submission, key=f"{submission.key} #{index}")
-    job = new.to_enqueue(origin_of(request), part)
-    return _Item(index=index, id=new_job_id(queue), queue=queue, durability=new.durability, job=job)
+    return _Item(index=index, queue=queue, durability=new.durability, job=new.to_enqueue(origin, part))
 
 
 def _require_one_step(items: Sequence[_Item], refusals: dict[int, Refusal]) -> None:
@@ -184,9 +181,9 @@ def _store(
 ) -> dict[int, schemas.BulkResult]:
     """Store jobs of one queue; those that are not stored go to `refusals`. When that is all of them it raises."""
     queue, durability = group[0].queue, group[0].durability
-    jobs, ids = [item.job for item in group], [item.id for item in group]
+    jobs = [item.job for item in group]
     try:
-        stored = get_broker().enqueue_many(queue, jobs, job_ids=ids, durability=durability, atomic=atomic)
+        stored = get_broker().enqueue_many(queue, jobs, durability=durability, atomic=atomic)
     except QueueingError as error:
         if is_all:
             raise
@@ -279,7 +276,7 @@ def submission_of(request: HttpRequest) -> Submission | None:
 
     The key is a structured string (draft-ietf-httpapi-idempotency-key-header-07), taken without its quotes too.
     """
-    header = request.headers.get("Idempotency-Key")
+    header = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if header is None:
         return None
     found = IDEMPOTENCY_KEY.fullmatch(header.strip())

@@ -180,7 +180,7 @@ def test_a_log_link_that_leads_elsewhere_than_https_or_this_server_is_refused(li
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
-    assert "ImproperlyConfigured: LOG_LINK must begin with https://" in done.stderr
+    assert "ImproperlyConfigured: LOG_LINK must be a link that begins with https://" in done.stderr
 
 
 def test_what_staff_did_to_it_is_told(operator: Client, broker: Broker) -> None:

@@ -21,6 +21,7 @@ def api(valkey_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory)
     """Serve the API; probes of liveness leave no line."""
     server = ApiServer(tmp_path_factory.mktemp("api") / "api.log", ACCESS_LOG_SKIP="/livez,/metrics", REQUEST_SECONDS=1)
     server.wait_until_ready()
+    wait_until(lambda: '"/readyz"' in server.log.read_text())  # a line is written when its answer is sent already
     yield server
     server.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.http import StreamingHttpResponse
 from granian.rsgi import ProtocolClosed, ProtocolError
 
 from jobapi import entrance
-from jobapi.entrance import Entrance, environ_of
+from jobapi.entrance import Entrance, Servers, environ_of
 
 BODY = b'{"kind":"echo"}'
 
@@ -217,6 +218,54 @@ def test_only_so_many_large_bodies_are_taken_in_at_a_time(monkeypatch: pytest.Mo
 
     assert [exchange.asked for exchange in large] == [True, True, False]
     assert small.answer is not None
+
+
+def test_what_work_raises_reaches_the_one_who_waits_for_it() -> None:
+    servers = Servers(1)
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(servers.run(fail))
+    servers.close()
+
+
+def test_work_beyond_the_threads_waits_for_one_to_be_free() -> None:
+    servers, together, most = Servers(2), threading.Semaphore(2), []
+
+    def note() -> None:
+        most.append(together.acquire(blocking=False))
+        together.release()
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(servers.run(note) for _ in range(50)))
+
+    asyncio.run(all_at_once())
+    servers.close()
+
+    assert most == [True] * 50
+
+
+def test_work_whose_waiter_has_gone_is_done_all_the_same() -> None:
+    servers, begin, done = Servers(1), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begin.wait()
+        done.set()
+
+    async def give_up() -> None:
+        waiting = asyncio.ensure_future(servers.run(work))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        begin.set()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await servers.run(lambda: None)
+
+    asyncio.run(give_up())
+    servers.close()
+
+    assert done.is_set()
 
 
 def test_an_environ_has_what_wsgi_asks_for() -> None:

@@ -92,7 +92,7 @@ def test_attempts_count_by_how_they_ended(broker: Broker, read: Read) -> None:
     broker.ack(acked)
     broker.fail(failed, ERROR)
     broker.fail(stopped, ERROR, outcome="cancelled")
-    broker.reap("default", 1, to_ms=broker.server_time_ms() + 60_000)
+    broker.reap("default", 1, to_ms=broker.server_time_ms("default") + 60_000)
 
     assert read("jobapi_claims_total", queue="default") == 5
     ends = {outcome: read("jobapi_attempts_total", queue="default", outcome=outcome) for outcome in
@@ -167,7 +167,7 @@ def test_a_lease_that_nobody_takes_back_is_overdue(broker: Broker, read: Read, v
     job = broker.claim("default", "w").jobs[0]
     assert read("jobapi_queue_lease_overdue_seconds", queue="default") == 0
 
-    valkey.zadd(queue_keys("default").running, {job.id: broker.server_time_ms() - 90_000})
+    valkey.zadd(queue_keys("default").running, {job.id: broker.server_time_ms("default") - 90_000})
 
     assert 90 <= read("jobapi_queue_lease_overdue_seconds", queue="default") < 150
 
@@ -186,7 +186,7 @@ def test_a_worker_of_two_queues_is_one_worker(broker: Broker, read: Read) -> Non
 
 def test_a_worker_that_is_silent_for_long_is_no_consumer(broker: Broker, read: Read, valkey: Redis) -> None:
     about = json.dumps(WORKER)
-    long_ago = broker.server_time_ms() - 40_000
+    long_ago = broker.server_time_ms("default") - 40_000
     valkey.hset(queue_keys("default").workers, "h:1:a", f"{long_ago}|{about}")
 
     assert read("jobapi_queue_consumers", queue="default") == 0
@@ -231,9 +231,9 @@ def test_the_server_tells_of_itself(read: Read, valkey: Redis) -> None:
 def test_the_replica_that_is_furthest_behind_counts() -> None:
     info = {
         "connected_slaves": 3,
-        "slave0": {"offset": 90, "lag": 1},
-        "slave1": {"offset": 70, "lag": 9},
-        "slave2": {"state": "wait_bgsave"},
+        "slave0": {"state": "online", "offset": 90, "lag": 1},
+        "slave1": {"state": "online", "offset": 70, "lag": 9},
+        "slave2": {"state": "wait_bgsave", "offset": 0, "lag": 0},
     }
 
     assert [replica["lag"] for replica in replicas(info)] == [1, 9]

@@ -70,7 +70,7 @@ def test_every_refusal_is_a_problem_document(
 def test_an_unforeseen_error_is_a_500_that_tells_nothing_of_the_inside(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "get_inspector", explode)
+    monkeypatch.setattr(views, "get_reader", explode)
 
     response = api.get("/api/v1/queues")
 
@@ -82,7 +82,7 @@ def test_an_unforeseen_error_is_a_500_that_tells_nothing_of_the_inside(
 
 
 def test_what_is_forbidden_is_a_403(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "get_inspector", forbid)
+    monkeypatch.setattr(views, "get_reader", forbid)
 
     response = api.get("/api/v1/queues")
 

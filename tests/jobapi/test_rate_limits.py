@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 from django.conf import LazySettings
-from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
+from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from redis import Redis
@@ -23,7 +23,7 @@ from redis import Redis
 from jobapi import throttling
 from jobapi.throttling import ThrottlingMiddleware, client_of
 from queueing.embedded import EmbeddedServer
-from settings.base import BASE_DIR, rate_limit
+from settings.base import BASE_DIR
 from tests.jobapi.conftest import Post
 
 QUEUES = "/api/v1/queues"
@@ -295,23 +295,6 @@ def test_no_limit_is_set_by_default_and_none_costs_nothing(
         ThrottlingMiddleware(lambda request: HttpResponse())
     assert response.status_code == 200
     assert not [name for name in response.headers if name.startswith("RateLimit")]
-
-
-@pytest.mark.parametrize(("text", "limit"), [("", None), ("100/60", (100, 60)), ("1/1", (1, 1)), (" 9/9\n", (9, 9))])
-def test_a_limit_is_calls_per_seconds(
-    monkeypatch: pytest.MonkeyPatch, text: str, limit: tuple[int, int] | None
-) -> None:
-    monkeypatch.setenv("RATE_LIMIT_WRITES", text)
-
-    assert rate_limit("RATE_LIMIT_WRITES") == limit
-
-
-@pytest.mark.parametrize("text", ["100", "0/60", "100/0", "-1/60", "1.5/60", "100/60/1", "many", "100/minute", "1/٣"])
-def test_another_limit_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("RATE_LIMIT_WRITES", text)
-
-    with pytest.raises(ImproperlyConfigured, match="RATE_LIMIT_WRITES must be calls/seconds, such as 100/60, not "):
-        rate_limit("RATE_LIMIT_WRITES")
 
 
 def test_calls_that_cannot_be_counted_are_served_and_said_to_be_once_a_minute(

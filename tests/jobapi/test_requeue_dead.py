@@ -25,7 +25,7 @@ def dead_ids(api: Client) -> set[str]:
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what died in this very millisecond have died before the call."""
     now_ms = Broker.server_time_ms
-    monkeypatch.setattr(Broker, "server_time_ms", lambda self: now_ms(self) + 1)
+    monkeypatch.setattr(Broker, "server_time_ms", lambda self, queue: now_ms(self, queue) + 1)
 
 
 def test_all_dead_jobs_are_ready_again(api: Client, post: Any, broker: Broker) -> None:
