@@ -117,8 +117,12 @@ class Entrance:
         stream = exchange.response_stream(answer.status, answer.headers)
         with contextlib.suppress(TimeoutError, ProtocolError, ProtocolClosed):  # the client has gone, or takes no more
             for chunk in _chunks(pieces):
-                asyncio.run_coroutine_threadsafe(stream.send_bytes(chunk), loop).result(self._body_seconds)
+                asyncio.run_coroutine_threadsafe(_sent(stream, chunk), loop).result(self._body_seconds)
                 answer.length += len(chunk)
+
+
+async def _sent(stream: Stream, chunk: bytes) -> None:
+    await stream.send_bytes(chunk)  # which is awaitable, and not always a coroutine
 
 
 def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -153,7 +157,10 @@ class Servers:
             self._threads[-1].start()
         done: Done = asyncio.get_running_loop().create_future()
         self._waiting.put((work, done))
-        await done
+        try:
+            await done
+        finally:
+            del done, work  # see `_do`
 
     def close(self) -> None:
         """End the threads, when they have done all work."""
@@ -164,16 +171,22 @@ class Servers:
 
     def _serve(self) -> None:
         while (taken := self._waiting.get()) is not None:
-            work, done = taken
-            error: BaseException | None = None
-            try:
-                work()
-            except BaseException as raised:  # noqa: BLE001 - it is for who waits
-                error = raised
-            self._finished.append((done, error))
-            if not self._is_waking:
-                self._is_waking = True
-                done.get_loop().call_soon_threadsafe(self._tell)
+            self._do(*taken)
+            del taken
+
+    def _do(self, work: Work, done: Done) -> None:
+        """Work, and keep nothing of it: an answer in pieces ends only when nobody holds its exchange any more."""
+        loop = done.get_loop()
+        error: BaseException | None = None
+        try:
+            work()
+        except BaseException as raised:  # noqa: BLE001 - it is for who waits
+            error = raised
+        self._finished.append((done, error))
+        del error, done  # an error holds this frame, which must not hold the error
+        if not self._is_waking:
+            self._is_waking = True
+            loop.call_soon_threadsafe(self._tell)
 
     def _tell(self) -> None:
         """Let those go on whose work is done; what is finished from now on wakes the loop again."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +16,7 @@ from granian.rsgi import ProtocolClosed, ProtocolError
 
 from jobapi import entrance
 from jobapi.entrance import Entrance, Servers, environ_of
+from tests.system.processes import wait_until
 
 BODY = b'{"kind":"echo"}'
 
@@ -229,6 +233,32 @@ def test_what_work_raises_reaches_the_one_who_waits_for_it() -> None:
     with pytest.raises(ValueError, match="no"):
         asyncio.run(servers.run(fail))
     servers.close()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_of_what_is_done_is_held(fails: bool) -> None:
+    class Held:
+        """What the work holds."""
+
+        def use(self) -> None:
+            if fails:
+                raise ValueError("no")
+
+    servers, gone = Servers(1), []
+
+    async def use_one() -> None:
+        held = Held()
+        weakref.finalize(held, gone.append, True)
+        with contextlib.suppress(ValueError):
+            await servers.run(lambda held=held: held.use())
+
+    gc.disable()  # for whoever waits for an answer's end cannot wait for it
+    try:
+        asyncio.run(use_one())
+        wait_until(lambda: gone, 5)
+    finally:
+        gc.enable()
+        servers.close()
 
 
 def test_work_beyond_the_threads_waits_for_one_to_be_free() -> None:

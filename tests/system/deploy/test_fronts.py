@@ -19,7 +19,7 @@ from redis import Redis
 from tests.system.deploy.fronts import INSIDE, NAME, OUTSIDE, Front, Server
 from tests.system.faults.programs import program
 from tests.system.http.server import Answer, ApiServer
-from tests.system.processes import wait_until
+from tests.system.processes import is_running, wait_until
 
 JOB = {"kind": "echo", "payload": {"n": 1}}
 
@@ -218,8 +218,10 @@ def test_a_server_that_is_killed_is_done_without(
         front = make_front(api, other)
         before = [front.ask("POST", "/api/v1/jobs", JOB).status for _ in range(10)]
     finally:
-        os.killpg(os.getpgid(other.pids()[0]), signal.SIGKILL)
+        pids = other.pids()
+        os.killpg(os.getpgid(pids[0]), signal.SIGKILL)
         other.close()
+    wait_until(lambda: not any(is_running(pid) for pid in pids))  # as long as one ends, so may a connection to it
 
     after = [front.ask("POST", "/api/v1/jobs", JOB).status for _ in range(20)]
 

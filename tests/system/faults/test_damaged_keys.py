@@ -29,11 +29,13 @@ from tests.system.faults.damage import ERROR
 from tests.system.faults.rig import KEYS, QUEUE
 
 ROUNDS, LONG_ROUNDS = 200, 5_000
+RECORD = (2, "st", "ready", "kd", "echo")  # how many fields, and these
+NEW_JOB = (f"{QUEUE}:elsewhere", "retrying", 5, 9, "digest", *RECORD)  # its id, state, score, end and unique key
 RUN = Run(
     worker="host:1:b", host="host", queues=(QUEUE,), mode="drain", interval_seconds=None, started_at=damage.NEVER,
     ended_at=damage.NEVER, jobs=1, outcome="drained",
 )  # fmt: skip
-READERS = {"ages", "history", "job", "page", "runs", "stats"}
+READERS = {"ages", "history", "job", "jobs", "page", "runs", "stats"}
 
 
 def snapshot(client: Redis) -> dict[bytes, bytes]:
@@ -81,6 +83,11 @@ def calls(client: Redis, broker: Broker, ids: list[str], dice: random.Random) ->
         "configure": lambda: broker.configure(QUEUE, max_depth=dice.choice([0, 5]), overflow="drop_oldest"),
         "beat": lambda: broker.beat(QUEUE, "host:1:b", b"{}", 30_000),
         "run": lambda: broker.note_run(RUN),
+        "adopt": lambda: scripts.run(PooledLink(client), Call("adopt", KEYS, ("generation", 5, "max_depth", "7"))),
+        "import": lambda: scripts.run(
+            PooledLink(client), Call("import", KEYS, ("generation", job_id, "ready", 1, "", "", *RECORD, *NEW_JOB))
+        ),
+        "install": lambda: scripts.run(PooledLink(client), Call("install", KEYS, ("backup", "generation"))),
         "audit": lambda: list(audit_queue(client, QUEUE, repair=True)),
     }
 
