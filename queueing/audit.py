@@ -7,9 +7,11 @@ meanwhile is no fault. It is for people (`manage.py doctor`): it walks over all 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -19,6 +21,7 @@ from redis.exceptions import RedisError
 
 from queueing import scripts
 from queueing.connections import Client, link_to, primaries, server_of
+from queueing.errors import QueueingError
 from queueing.jobs import FINISHED_STATES
 from queueing.keys import QueueKeys, queue_keys
 from queueing.scripts import Call
@@ -26,6 +29,7 @@ from queueing.scripts import Call
 BATCH = 100
 MIN_VERSIONS = {"redis": (7, 0), "valkey": (7, 2)}
 CLOCK_TOLERANCE_SECONDS = 2.0
+AWAY = "away"  # the code of a server of several, or of a queue, that cannot be reached
 JOURNAL_WRITE = "journal_write"  # the code of an error that may pass by itself
 
 _PLACES = ("ready", "scheduled", "running", "deadlines", *(state.value for state in FINISHED_STATES))
@@ -53,20 +57,33 @@ class Fault:
 
 
 def check_server(client: Client, *, volatile_allowed: bool = False) -> list[Finding]:
-    """Return what speaks for and against keeping jobs on this server; of a cluster, on each of its primaries."""
+    """Return what speaks for and against keeping jobs on this server; of a cluster, on each of its primaries.
+
+    One of several that does not answer is a warning; raises QueueingError when none does.
+    """
     try:
-        return [
-            dataclasses.replace(finding, text=f"{name}: {finding.text}" if name else finding.text)
-            for name, server in primaries(client).items()
-            for finding in _check(server, volatile_allowed=volatile_allowed)
-        ]
+        servers = primaries(client)
     except RedisError as error:
         raise scripts.translate(error) from error
+    with ThreadPoolExecutor(len(servers)) as threads:  # one that does not answer takes its time limit
+        check = functools.partial(_check, volatile_allowed=volatile_allowed)
+        of_servers = dict(zip(servers, threads.map(check, servers.values()), strict=True))
+    errors = [found for found in of_servers.values() if isinstance(found, QueueingError)]
+    if len(errors) == len(servers):
+        raise errors[0]
+    return [
+        dataclasses.replace(finding, text=f"{name}: {finding.text}" if name else finding.text)
+        for name, found in of_servers.items()
+        for finding in (found if isinstance(found, list) else [Finding(level="warning", code=AWAY, text=str(found))])
+    ]
 
 
-def _check(server: Redis, *, volatile_allowed: bool) -> list[Finding]:
-    info: dict[str, Any] = server.info()
-    server_time, local_time = server.time(), time.time()
+def _check(server: Redis, *, volatile_allowed: bool) -> list[Finding] | QueueingError:
+    try:
+        info: dict[str, Any] = server.info()
+        server_time, local_time = server.time(), time.time()
+    except RedisError as error:
+        return scripts.translate(error)
     return [
         _check_version(info),
         _check_role(info),

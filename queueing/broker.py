@@ -16,7 +16,15 @@ from queueing import scripts
 from queueing.backoff import Backoff
 from queueing.connections import HELD_TIMEOUT_SECONDS, Client, held_link_to, link_to
 from queueing.durability import WAIT_MS, Durability, ServerReadings
-from queueing.errors import DurabilityNotMet, JobNotFound, LeaseLost, QueueFull, QueueingError, SubmissionMismatch
+from queueing.errors import (
+    DurabilityNotMet,
+    JobNotFound,
+    LeaseLost,
+    QueueFull,
+    QueueingError,
+    StoreUnavailable,
+    SubmissionMismatch,
+)
 from queueing.figures import MAX_RUNS, Run
 from queueing.jobs import (
     DEFAULT_MAX_ATTEMPTS,
@@ -114,15 +122,15 @@ class Broker:
         return step.read(scripts.run(self._link, step.call))
 
     def ping(self, queues: Sequence[str]) -> None:
-        """Raise StoreUnavailable unless every server that has one of the queues answers."""
+        """Raise StoreUnavailable when no server answers that has one of the queues."""
         try:
             of_servers = {self._link.server_of(queue): queue for queue in queues}
             replies = self._link.execute_many([("PING",)] * len(of_servers), list(of_servers.values()))
         except RedisError as error:
             raise scripts.translate(error) from error
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                raise scripts.translate(reply)
+        errors = [reply for reply in replies if isinstance(reply, RedisError)]
+        if len(errors) == len(replies):
+            raise scripts.translate(errors[0])
 
     def server_time_ms(self, queue: str) -> int:
         """Return the clock of the server that has the queue, ms since 1970."""
@@ -135,6 +143,27 @@ class Broker:
             return self._link.execute(command, queue)
         except RedisError as error:
             raise scripts.translate(error) from error
+
+    @property
+    def queues_are_apart(self) -> bool:
+        """Whether each queue may lie on a server of its own, in a cluster: no command then has keys of two of them."""
+        return not isinstance(self._client, Redis)
+
+    def for_each(self, queues: Iterable[str], do: Callable[[str], Any]) -> None:
+        """Do something with every queue, also when that fails for some: the first error is raised at the end.
+
+        Where one server has all queues, the first that cannot be reached ends the round: none of the others can.
+        """
+        first: QueueingError | None = None
+        for queue in queues:
+            try:
+                do(queue)
+            except QueueingError as error:
+                first = first or error
+                if isinstance(error, StoreUnavailable) and not self.queues_are_apart:
+                    break
+        if first is not None:
+            raise first
 
     # What producers do
 
@@ -347,13 +376,7 @@ class Broker:
     def note_run(self, run: Run) -> None:
         """Note for each of its queues that a run has ended."""
         text = run.to_json()
-        for queue in run.queues:
-            scripts.run(self._link, Call("run", _keys(queue), (text, MAX_RUNS)))
-
-    @property
-    def hints_are_apart(self) -> bool:
-        """Whether `wait_for_hint` can wait for one queue only: those of a cluster lie in slots of their own."""
-        return not isinstance(self._client, Redis)
+        self.for_each(run.queues, lambda queue: scripts.run(self._link, Call("run", _keys(queue), (text, MAX_RUNS))))
 
     def wait_for_hint(self, queues: Sequence[str], timeout_seconds: float) -> bool:
         """Block until a job of one of the queues was enqueued or made ready, or the time is over; returns whether.

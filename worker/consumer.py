@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, cast
+from typing import Any
 
 from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, StoreUnavailable, new_claim_nonce
 from queueing.broker import MAX_CLAIM, Succeeded
 from queueing.fault_points import reach
+from worker.absences import Absences
 from worker.attempts import log_fields
 from worker.executor import Executor
 from worker.leases import Lease
@@ -24,18 +24,19 @@ from worker.waker import LONGEST_WAIT_SECONDS, Waker
 
 logger = logging.getLogger(__name__)
 
-FIRST_RETRY_SECONDS = 0.1
-LONGEST_RETRY_SECONDS = 2.0  # claiming again well within 5 s of the database being back
-
 WAKE = None  # what the inbox carries besides outcomes
 
 
 @dataclass(slots=True)
 class _Plan:
-    """What one exchange says: what the steps report, one after the other, and what a claim after them acks."""
+    """What one exchange says: what the steps report, one after the other, and what a claim after them acks.
 
+    A claim is of the first of the queues; the others are asked after it.
+    """
+
+    queues: Sequence[str]
     steps: list[Step] = field(default_factory=list)
-    outcomes: list[list[Outcome]] = field(default_factory=list)
+    reports: list[tuple[str, list[Outcome]]] = field(default_factory=list)
     acked: list[Outcome] = field(default_factory=list)
 
 
@@ -69,13 +70,22 @@ class Consumer:
         self._is_stopping = is_stopping
         self._turn = threading.Lock()  # held for an exchange
         self._unreported: list[Outcome] = []
-        self._failures = 0
+        self._absences = Absences(queues, apart=broker.queues_are_apart)
         self._due_in_seconds = LONGEST_WAIT_SECONDS
         self._open_claims: dict[str, str] = {}  # queue -> nonce of a claim whose reply was not seen yet
         self.claiming = True
         self.ended = 0  # attempts, however they ended
         self.is_empty = False  # whether the last claim found every queue empty
-        self.unavailable_since: float | None = None
+
+    @property
+    def unavailable_since(self) -> float | None:
+        """Since when (monotonic seconds) the database, or that of one of the queues, cannot be reached; None if not."""
+        return self._absences.since
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether no queue can be reached."""
+        return self._absences.are_all
 
     @property
     def is_exhausted(self) -> bool:
@@ -92,7 +102,7 @@ class Consumer:
         """Report and claim in one round trip; returns whether anything was reported or claimed.
 
         When the database cannot be reached nothing is given up: outcomes are reported by a later call, which is safe
-        to repeat, until their leases end.
+        to repeat, until their leases end. A queue of a cluster that is away keeps none of the others from their turn.
         """
         with self._turn:
             return self._take_turn()
@@ -111,20 +121,14 @@ class Consumer:
 
     def _take_turn(self) -> bool:
         self._collect()
-        try:
-            busy = self._exchange()
-        except StoreUnavailable as error:
-            self._note_failure(error)
-            return False
-        self._failures, self.unavailable_since = 0, None
-        return busy
+        return self._exchange()
 
     def wait(self, timeout_seconds: float = LONGEST_WAIT_SECONDS) -> None:
         """Sleep until there may be something to do, or the time is over."""
-        if self._failures:
-            pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._failures, 10))
-            timeout_seconds = min(timeout_seconds, pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
-        elif self._wanted() > 0:
+        wanted = self._wanted()
+        if wanted > 0 or self._unreported:
+            timeout_seconds = min(timeout_seconds, self._absences.pause_seconds())
+        if wanted > 0 and not self.is_cut_off:
             self._waker.arm(min(self._due_in_seconds, timeout_seconds))
         self._receive(timeout_seconds)
 
@@ -180,41 +184,47 @@ class Consumer:
         return wanted if self._jobs_left is None else min(wanted, self._jobs_left)
 
     def _exchange(self) -> bool:
-        freed = len(self._unreported)
-        wanted = self._wanted(freed)
-        plan = self._plan(wanted)
+        queues, ended = self._absences.begin_turn(), self.ended
+        reported = [outcome for outcome in self._unreported if outcome.lease.job.queue in queues]
+        wanted = self._wanted(len(reported))
+        plan = self._plan(queues, reported, wanted)
         if not plan.steps:
             return False
-        if freed:
+        if reported:
             reach("before_ack")
         sent_at = time.monotonic()
-        replies = self._broker.exchange(plan.steps)
-        for outcomes, reply in zip(plan.outcomes, replies, strict=False):
-            self._settle_all(outcomes, reply)
-        claimed = self._take(replies[-1], plan.acked, wanted, sent_at) if wanted else 0
-        for reply in replies:
-            if isinstance(reply, StoreUnavailable):
-                raise reply  # not before what was claimed has started
-        return freed > 0 or claimed > 0
+        replies = self._send(plan.steps)
+        for (queue, outcomes), reply in zip(plan.reports, replies, strict=False):
+            if self._heed(queue, reply):
+                self._settle_all(outcomes, reply)
+        claimed = self._take(replies[-1], plan, wanted, sent_at) if wanted else 0
+        return not self.is_cut_off and (claimed > 0 or self.ended > ended)
 
-    def _plan(self, wanted: int) -> _Plan:
+    def _send(self, steps: Sequence[Step]) -> list[Any]:
+        try:
+            return self._broker.exchange(steps)
+        except StoreUnavailable as error:
+            return [error] * len(steps)
+
+    def _plan(self, queues: Sequence[str], reported: Sequence[Outcome], wanted: int) -> _Plan:
         """Turn the outcomes into steps: one for all that succeeded in a queue, one for each of the others.
 
         A claim comes last, and acks by itself what succeeded in its queue.
         """
-        plan, first = _Plan(), self._queues[0]
+        plan, first = _Plan(queues), queues[0]
         succeeded: dict[str, list[Outcome]] = defaultdict(list)
-        for outcome in self._unreported:
+        for outcome in reported:
+            queue = outcome.lease.job.queue
             if outcome.verdict == "succeeded":
-                succeeded[outcome.lease.job.queue].append(outcome)
+                succeeded[queue].append(outcome)
             else:
                 plan.steps.append(self._fail_step(outcome))
-                plan.outcomes.append([outcome])
+                plan.reports.append((queue, [outcome]))
         if wanted:
             plan.acked = succeeded.pop(first, [])
         for queue, outcomes in succeeded.items():
             plan.steps.append(self._broker.ack_step(queue, _results(outcomes)))
-            plan.outcomes.append(outcomes)
+            plan.reports.append((queue, outcomes))
         if wanted:
             plan.steps.append(self._claim_step(first, wanted, _results(plan.acked)))
         return plan
@@ -224,12 +234,7 @@ class Consumer:
         return self._broker.fail_step(outcome.lease.job, error, delay_ms=outcome.delay_ms, outcome=outcome.verdict)
 
     def _settle_all(self, outcomes: list[Outcome], reply: Any) -> None:
-        """Note what became of reported outcomes: a list of bools after an ack, a state or an error after a fail.
-
-        Those that the database could not take now are reported again.
-        """
-        if isinstance(reply, StoreUnavailable):
-            return
+        """Note what became of reported outcomes: a list of bools after an ack, a state or an error after a fail."""
         reach("after_ack")
         answers = reply if isinstance(reply, list | tuple) else [reply]
         if isinstance(reply, QueueingError):
@@ -263,32 +268,42 @@ class Consumer:
             },
         )
 
-    def _take(self, reply: Any, acked: list[Outcome], wanted: int, sent_at: float) -> int:
+    def _take(self, reply: Any, plan: _Plan, wanted: int, sent_at: float) -> int:
         """Start what was claimed; while slots are left ask the other queues, in their order."""
-        if isinstance(reply, QueueingError):
-            raise reply
-        if acked:
-            self._settle_all(acked, reply.acks)
-        self._open_claims.pop(self._queues[0], None)
-        claims: list[Claim] = [reply]
-        taken = self._start(reply.jobs, sent_at)
-        for queue in self._queues[1:]:
-            if taken >= wanted:
-                break
-            sent_at = time.monotonic()
-            claims.append(self._claim(queue, wanted - taken))
-            taken += self._start(claims[-1].jobs, sent_at)
-        self.is_empty = taken == 0 and not any(claim.due_in_ms == 0 for claim in claims)
+        claims: list[Claim] = []
+        taken = 0
+        for n, queue in enumerate(plan.queues):
+            if n:
+                if taken >= wanted or self.is_cut_off:
+                    break
+                sent_at = time.monotonic()
+                reply = self._send([self._claim_step(queue, wanted - taken)])[0]
+            if not self._heed(queue, reply):
+                continue
+            if isinstance(reply, QueueingError):
+                raise reply
+            self._open_claims.pop(queue, None)
+            if not n and plan.acked:
+                self._settle_all(plan.acked, reply.acks)
+            claims.append(reply)
+            taken += self._start(reply.jobs, sent_at)
         due = [claim.due_in_ms / 1000 for claim in claims if claim.due_in_ms is not None]
+        self.is_empty = taken == 0 and len(claims) == len(self._queues) and 0 not in due
         self._due_in_seconds = min([LONGEST_WAIT_SECONDS, *due])
         return taken
 
-    def _claim(self, queue: str, wanted: int) -> Claim:
-        claim = self._broker.exchange([self._claim_step(queue, wanted)])[0]
-        if isinstance(claim, QueueingError):
-            raise claim
-        self._open_claims.pop(queue, None)
-        return cast("Claim", claim)
+    def _heed(self, queue: str, reply: Any) -> bool:
+        """Note whether a queue can be reached, and return it; what it could not take now is sent again."""
+        if not isinstance(reply, StoreUnavailable):
+            self._absences.clear(queue)
+            return True
+        if failures := self._absences.note(queue):
+            logger.warning(
+                "%s; trying again",
+                reply,
+                extra={"action": "store_unavailable", "worker": self._worker, "queue": queue, "failures": failures},
+            )
+        return False
 
     def _claim_step(self, queue: str, wanted: int, succeeded: Sequence[Succeeded] = ()) -> Step:
         """Claim anew, or again when the reply to the last claim was lost."""
@@ -304,16 +319,6 @@ class Consumer:
         if self._jobs_left is not None:
             self._jobs_left -= len(jobs)
         return len(jobs)
-
-    def _note_failure(self, error: StoreUnavailable) -> None:
-        self._failures += 1
-        self.unavailable_since = self.unavailable_since or time.monotonic()
-        self.is_empty = False
-        logger.warning(
-            "%s; trying again",
-            error,
-            extra={"action": "store_unavailable", "worker": self._worker, "failures": self._failures},
-        )
 
 
 def _results(outcomes: Sequence[Outcome]) -> list[Succeeded]:

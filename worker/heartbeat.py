@@ -93,8 +93,10 @@ class LeaseKeeper:
         by_queue: dict[str, list[Lease]] = defaultdict(list)
         for lease in leases:
             by_queue[lease.job.queue].append(lease)
+        held: list[int] = []
         with self._lock:
-            return sum(self._extend_queue(of_queue) for of_queue in by_queue.values())
+            self._broker.for_each(by_queue, lambda queue: held.append(self._extend_queue(by_queue[queue])))
+        return sum(held)
 
     def _extend_queue(self, leases: list[Lease]) -> int:
         sent_at = time.monotonic()
@@ -141,8 +143,7 @@ class LeaseKeeper:
 
     def _beat(self, about: bytes) -> None:
         with self._lock:
-            for queue in self._queues:
-                self._broker.beat(queue, self._worker, about, FORGET_MS)
+            self._broker.for_each(self._queues, lambda queue: self._broker.beat(queue, self._worker, about, FORGET_MS))
 
     def _sign_of_life(self) -> bytes:
         running = [

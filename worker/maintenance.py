@@ -55,8 +55,13 @@ class Maintenance:
             logger.warning("%s", error, extra={"action": "maintenance_failed"})
 
     def run_once(self) -> int:
-        """Do one tick for every queue; returns how many jobs were moved or deleted."""
-        return sum(self._reap(queue) + self._tidy(queue) for queue in self._queues)
+        """Do one tick for every queue; returns how many jobs were moved or deleted.
+
+        Raises the first QueueingError, after every queue had its turn as far as its server can be reached.
+        """
+        moved: list[int] = []
+        self._broker.for_each(self._queues, lambda queue: moved.append(self._reap(queue) + self._tidy(queue)))
+        return sum(moved)
 
     @property
     def is_owed(self) -> bool:

@@ -224,7 +224,7 @@ class Worker:
 
     def _step(self) -> bool:
         busy = self._consumer.run_once()
-        if self._consumer.unavailable_since is None:
+        if not self._consumer.is_cut_off:
             self._watchdog.pat()
         return busy
 

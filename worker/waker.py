@@ -17,7 +17,7 @@ class Waker:
     """Blocks on the queues' hints while the consumer waits: on one thread, or on one for each queue of a cluster."""
 
     def __init__(self, broker: Broker, queues: Sequence[str], wake: Callable[[], None]) -> None:
-        groups = [[queue] for queue in queues] if broker.hints_are_apart else [queues]
+        groups = [[queue] for queue in queues] if broker.queues_are_apart else [queues]
         self._listeners = [_Listener(broker.dedicated(), group, wake) for group in groups]
 
     def start(self) -> None:

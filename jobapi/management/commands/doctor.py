@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from queueing import StoreUnavailable
-from queueing.audit import Fault, Finding, audit_queue, check_server
+from queueing.audit import AWAY, Fault, Finding, audit_queue, check_server
 from queueing.conf import get_store, known_queues
 
 EXIT_FAULTS = 1
@@ -24,7 +24,7 @@ class Command(BaseCommand):
     help = (
         "Examine the database server's settings, and whether every job's record agrees with the sets it is in. "
         "Read-only unless --repair; may run beside a live system. Exit codes: 0 all is well (or was mended), "
-        "1 faults are left or the server cannot be reached, 78 the server's settings would lose jobs."
+        "1 faults are left or a server cannot be reached, 78 the server's settings would lose jobs."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,11 +37,14 @@ class Command(BaseCommand):
         client = get_store()
         try:
             findings = check_server(client, volatile_allowed=settings.ALLOW_VOLATILE)
-            faults = [
-                fault for queue in known_queues() for fault in audit_queue(client, queue, repair=options["repair"])
-            ]
         except StoreUnavailable as error:
             raise CommandError(str(error)) from None
+        faults: list[Fault] = []
+        for queue in known_queues():
+            try:
+                faults.extend(audit_queue(client, queue, repair=options["repair"]))
+            except StoreUnavailable as error:
+                findings.append(Finding(level="error", code=AWAY, text=f"queue {queue} was not examined: {error}"))
         if options["json"]:
             self._print_json(findings, faults)
         else:
@@ -60,10 +63,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{finding.level:<8} {finding.text}")
         for fault in faults:
             self.stdout.write(f"{'mended' if fault.mended else 'fault':<8} {fault.kind} {fault.job_id}")
-        if not faults:
+        if not faults and not any(finding.code == AWAY for finding in findings):
             self.stdout.write("ok       every job is where its record says")
 
     def _verdict(self, findings: list[Finding], faults: list[Fault]) -> int:
-        if any(finding.level == "error" for finding in findings):
+        errors = [finding.code for finding in findings if finding.level == "error"]
+        if any(code != AWAY for code in errors):
             return EXIT_CONFIGURATION
-        return EXIT_FAULTS if any(not fault.mended for fault in faults) else 0
+        return EXIT_FAULTS if errors or any(not fault.mended for fault in faults) else 0

@@ -262,12 +262,12 @@ class Rig:
                 producer.stop()
                 producer.thread.join(10)
 
-    def enqueue(self, jobs: list[NewJob]) -> list[str]:
+    def enqueue(self, jobs: list[NewJob], queue: str = QUEUE) -> list[str]:
         """Enqueue jobs at once and write down that they are there."""
-        ids = [new_job_id(QUEUE) for _ in jobs]
+        ids = [new_job_id(queue) for _ in jobs]
         for job_id in ids:
             self._book.write(ledger.ATTEMPTED, job=job_id)
-        self.broker.enqueue_many(QUEUE, jobs, job_ids=ids)
+        self.broker.enqueue_many(queue, jobs, job_ids=ids)
         for job_id in ids:
             self._book.write(ledger.ACKNOWLEDGED, job=job_id)
         return ids

@@ -20,6 +20,9 @@ from tests.topologies import Server, SixNodes
 QUEUES = ("default", "mail", "invoices")
 KEYS_A_STEP = 50  # of a slot that moves key by key
 TAKEN_OVER_SECONDS = 10.0
+AWAY_SECONDS = 8.0
+GAP_SECONDS = 3.0  # between two jobs of a queue that is there, on however busy a machine; a call ends after 2
+Leave = Callable[[Server], object]
 Move = Callable[[SixNodes, str], Server]
 
 
@@ -151,6 +154,51 @@ def test_killing_a_primary_loses_no_replicated_job_and_others_go_on(rig: Rig, no
     assert max(away) <= TAKEN_OVER_SECONDS
     assert min(meanwhile) > 0
     assert codes == [0] * len(QUEUES)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("leave", "come_back", "lease_seconds"), [
+    pytest.param(Server.kill, Server.start, 2, id="killed"),
+    pytest.param(Server.freeze, Server.thaw, 12, id="frozen"),  # each look for it takes the time limit of a call
+])  # fmt: skip
+def test_a_queue_that_is_away_keeps_a_worker_from_no_other(
+    rig: Rig, nodes: SixNodes, leave: Leave, come_back: Leave, lease_seconds: float
+) -> None:
+    worker = rig.start_worker("--concurrency", "4", LEASE_SECONDS=lease_seconds)
+    shares = [itertools.repeat(work(0.002))] * len(QUEUES)
+    away, *others = QUEUES
+    gone = [primary := nodes.primary_of(away), nodes.replica_of(primary)]
+    gaps = []
+
+    with rig.producing(*shares, durability=Durability.REPLICATED) as producers:
+        wait_until(lambda: all(count > 20 for count in done_by_queue(rig).values()))
+        (long,) = rig.enqueue([work(4)], queue=others[0])
+        wait_until(lambda: any(run.job == long for run in rig.history().executions))
+        for server in gone:
+            leave(server)
+        until = time.monotonic() + AWAY_SECONDS
+        while time.monotonic() < until:
+            before = done_by_queue(rig)
+            gaps.append(wait_until(lambda since=before: all(done_by_queue(rig)[each] > since[each] for each in others)))
+        for server in gone:
+            come_back(server)
+        back_at = time.monotonic()
+        wait_until(lambda: started_since(rig, away, back_at))
+        back_after = time.monotonic() - back_at
+        for producer in producers:
+            producer.stop()
+    wait_until(nodes.is_whole)
+    wait_until(lambda: all(rig.client.zcard(queue_keys(queue).ready) == 0 for queue in QUEUES))
+    code = rig.terminate(worker)
+
+    history = rig.history()
+    verdict = history.verdict(rig.stored())
+    rig.say(longest_gap=f"{max(gaps):.2f}", back_after=f"{back_after:.2f}", lost=len(verdict.lost))
+    assert verdict.lost == set()
+    assert [run.job for run in history.executions].count(long) == 1
+    assert max(gaps) <= GAP_SECONDS
+    assert back_after <= TAKEN_OVER_SECONDS
+    assert code == 0
 
 
 def done_by_queue(rig: Rig) -> dict[str, int]:
