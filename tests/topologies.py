@@ -31,6 +31,7 @@ from tests.system.processes import wait_until
 
 MEMORY_DISK = Path("/dev/shm")
 PORTS = range(20_000, 30_000)
+SHARES = 16  # of the ports: processes of a test run that look for some at once find others
 SERVICE = "jobs"  # as the Sentinels call the primary
 DOWN_AFTER_SECONDS = 1.0  # without a sign of life a server is taken for dead
 SLOTS = 16_384
@@ -45,11 +46,13 @@ def store_at(url: str) -> Redis | RedisCluster:
 
 
 def ports(count: int) -> list[int]:
-    """Return loopback ports that nobody listens on."""
+    """Return loopback ports that nobody listens on, of the share of this process of a test run."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share, dice = PORTS[number % SHARES :: SHARES], random.SystemRandom()  # for each process seeds its own alike
     found: list[int] = []
     with ExitStack() as stack:
         while len(found) < count:
-            port = random.choice(PORTS)
+            port = dice.choice(share)
             with suppress(OSError):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
                 found.append(port)

@@ -44,8 +44,8 @@ class Consumer:
     """Claims jobs for free slots only, so none waits in a worker while a newer one arrives.
 
     The loop is the main thread's: `run_once` makes one exchange, `wait` sleeps until an attempt ends, a hint
-    arrives, or the next scheduled job is due. With one slot the exchange that follows an attempt is made by the thread
-    that ran it, which then has its next job at hand: two changes of threads would cost as much as the round trip.
+    arrives, or the next scheduled job is due. With one slot the thread that runs attempts makes the exchange after
+    each, and waits for the next hint: two changes of threads would cost as much as the round trip.
     """
 
     def __init__(
@@ -71,6 +71,9 @@ class Consumer:
         self._turn = threading.Lock()  # held for an exchange
         self._unreported: list[Outcome] = []
         self._absences = Absences(queues, apart=broker.queues_are_apart)
+        self._is_listening = (
+            False  # whether the thread that runs attempts waits for a hint: it claims then, nobody else
+        )
         self._due_in_seconds = LONGEST_WAIT_SECONDS
         self._open_claims: dict[str, str] = {}  # queue -> nonce of a claim whose reply was not seen yet
         self.claiming = True
@@ -114,10 +117,35 @@ class Consumer:
             return
         with self._turn:
             self._unreported.append(outcome)
-            with contextlib.suppress(QueueingError):  # the main thread meets it as well, and ends in order
-                self._take_turn()
+            is_well = self._take_turn_or_leave_it()
             if self._unreported or self._executor.free:
+                if is_well:
+                    self._let_listen()
                 self.wake()
+
+    def listen(self) -> None:
+        """Wait for a hint and claim, on the thread that runs attempts."""
+        self._waker.wait(self._due_in_seconds)
+        with self._turn:
+            self._is_listening = False
+            is_well = self._take_turn_or_leave_it()
+            if self._executor.free and not (is_well and self._let_listen()):
+                self.wake()
+
+    def _take_turn_or_leave_it(self) -> bool:
+        """Take a turn; returns whether it went well: an error the main thread meets as well, and ends in order."""
+        try:
+            self._take_turn()
+        except QueueingError:
+            return False
+        return True
+
+    def _let_listen(self) -> bool:
+        """Let the thread that runs attempts wait for a hint, if it may; returns whether it does."""
+        if self._waker.is_direct and not self.is_cut_off and self._wanted() > 0:
+            self._is_listening = True
+            self._executor.listen()
+        return self._is_listening
 
     def _take_turn(self) -> bool:
         self._collect()
@@ -125,11 +153,12 @@ class Consumer:
 
     def wait(self, timeout_seconds: float = LONGEST_WAIT_SECONDS) -> None:
         """Sleep until there may be something to do, or the time is over."""
-        wanted = self._wanted()
-        if wanted > 0 or self._unreported:
-            timeout_seconds = min(timeout_seconds, self._absences.pause_seconds())
-        if wanted > 0 and not self.is_cut_off:
-            self._waker.arm(min(self._due_in_seconds, timeout_seconds))
+        with self._turn:
+            wanted = self._wanted()
+            if wanted > 0 or self._unreported:
+                timeout_seconds = min(timeout_seconds, self._absences.pause_seconds())
+            if wanted > 0 and not self.is_cut_off and not self._let_listen():
+                self._waker.arm(min(self._due_in_seconds, timeout_seconds))
         self._receive(timeout_seconds)
 
     def wake(self) -> None:
@@ -178,7 +207,7 @@ class Consumer:
 
     def _wanted(self, freed: int = 0) -> int:
         """Return how many jobs to claim now, when that many slots more will be free."""
-        if not self.claiming or self._is_stopping():
+        if not self.claiming or self._is_stopping() or self._is_listening:
             return 0
         wanted = min(self._executor.free + freed, self._executor.concurrency, MAX_CLAIM)
         return wanted if self._jobs_left is None else min(wanted, self._jobs_left)

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 CAREFUL_SECONDS = 60.0  # after a suspect or a crash: where one job kills its process, more are likely
 NO_CELL_DELAY_MS = 30_000
 
+_Order = tuple[Lease, bool]  # to run an attempt, and whether apart
+
 
 class Executor:
     """A fixed number of threads, each running one attempt at a time.
@@ -43,15 +45,17 @@ class Executor:
         leases: LeaseBook,
         report: Callable[[Outcome], None],
         extend: Callable[[Lease], None],
+        listen: Callable[[], None] = lambda: None,
     ) -> None:
         self.concurrency = concurrency
         self._handlers = handlers
         self._leases = leases
         self._report = report
         self._extend = extend
+        self._listen = listen
         self._isolation = Isolation(handlers)
         self._careful_until = 0.0
-        self._inbox: SimpleQueue[tuple[Lease, bool] | None] = SimpleQueue()
+        self._inbox: SimpleQueue[_Order | Callable[[], None] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"handler-{n}", daemon=True) for n in range(concurrency)
         ]
@@ -87,6 +91,10 @@ class Executor:
         for lease in leases:
             self._inbox.put((lease, is_apart))
 
+    def listen(self) -> None:
+        """Let an idle thread call `listen`, once: it has the attempt at hand that it so finds."""
+        self._inbox.put(self._listen)
+
     def beware(self) -> None:
         """Run every job that is submitted within a minute in a process of its own."""
         self._careful_until = time.monotonic() + CAREFUL_SECONDS
@@ -111,13 +119,18 @@ class Executor:
         cell.close()
         connections.close_all()
 
-    def _next(self, cell: Cell) -> tuple[Lease, bool] | None:
+    def _next(self, cell: Cell) -> _Order | None:
         """Wait for an attempt, closing meanwhile a cell that has not been needed for long."""
-        try:
-            return self._inbox.get(timeout=CAREFUL_SECONDS if cell.is_open else None)
-        except Empty:
-            cell.close()
-            return self._inbox.get()
+        needless_at = time.monotonic() + CAREFUL_SECONDS
+        while True:
+            try:
+                order = self._inbox.get(timeout=max(0.0, needless_at - time.monotonic()) if cell.is_open else None)
+            except Empty:
+                cell.close()
+                continue
+            if not callable(order):
+                return order
+            order()
 
     def _run(self, lease: Lease, is_apart: bool, cell: Cell) -> Outcome:
         """Run an attempt in its span: what it leads to belongs below that."""

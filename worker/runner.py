@@ -69,9 +69,10 @@ def new_worker_name() -> str:
 
 
 class Worker:
-    """One worker process. Threads: the caller's (consumer), the handlers', lease keeper, maintenance, waker.
+    """One worker process. Threads: the caller's (consumer), the handlers', lease keeper, maintenance, and wakers.
 
-    Each of the last three has a connection of its own, as has the consumer.
+    Each of the last three has a connection of its own, as has the consumer. With one slot its handler's thread is the
+    waker, unless the queues lie apart.
     """
 
     def __init__(
@@ -105,8 +106,11 @@ class Worker:
             leases=self._leases,
             report=self._report,
             extend=self._keeper.extend_now,
+            listen=self._listen,
         )
-        self._waker = Waker(broker, options.queues, wake=lambda: inbox.put(None))
+        # A drain knows a queue to be empty by claims of its own alone, so nobody else may wait and claim meanwhile
+        by_caller = options.concurrency == 1 and options.mode is Mode.CONTINUOUS
+        self._waker = Waker(broker, options.queues, wake=lambda: inbox.put(None), by_caller=by_caller)
         self._consumer_broker = broker.dedicated()
         self._consumer = Consumer(
             self._consumer_broker,
@@ -141,6 +145,9 @@ class Worker:
 
     def _report(self, outcome: Outcome) -> None:
         self._consumer.report(outcome)
+
+    def _listen(self) -> None:
+        self._consumer.listen()
 
     def _start(self) -> None:
         self._executor.prepare()

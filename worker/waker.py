@@ -14,11 +14,19 @@ LONGEST_WAIT_SECONDS = 1.0  # a lost hint costs no more than this
 
 
 class Waker:
-    """Blocks on the queues' hints while the consumer waits: on one thread, or on one for each queue of a cluster."""
+    """Blocks on the queues' hints while the consumer waits: on one thread, or on one for each queue of a cluster.
 
-    def __init__(self, broker: Broker, queues: Sequence[str], wake: Callable[[], None]) -> None:
+    With `by_caller` it has no thread where one would do: it `is_direct`, and who waits calls `wait` itself.
+    """
+
+    def __init__(
+        self, broker: Broker, queues: Sequence[str], wake: Callable[[], None], *, by_caller: bool = False
+    ) -> None:
         groups = [[queue] for queue in queues] if broker.queues_are_apart else [queues]
-        self._listeners = [_Listener(broker.dedicated(), group, wake) for group in groups]
+        hints = [_Hints(broker.dedicated(), group) for group in groups]
+        self.is_direct = by_caller and len(hints) == 1
+        self._hints = hints[0]
+        self._listeners = [] if self.is_direct else [_Listener(each, wake) for each in hints]
 
     def start(self) -> None:
         """Start the threads."""
@@ -26,7 +34,8 @@ class Waker:
             listener.start()
 
     def stop(self, *, timeout_seconds: float = 0) -> None:
-        """Let the threads end; they may still block for up to a second, which hardly anybody needs to wait for."""
+        """Let the waiting end; it may still last for up to a second, which hardly anybody needs to wait for."""
+        self._hints.stop()
         for listener in self._listeners:
             listener.stop()
         for listener in self._listeners:
@@ -37,17 +46,49 @@ class Waker:
         for listener in self._listeners:
             listener.arm(timeout_seconds)
 
+    def wait(self, timeout_seconds: float) -> None:
+        """Return at the next hint, or after the time, a second at most; on one thread at a time, of a direct one."""
+        self._hints.wait(timeout_seconds)
 
-class _Listener:
-    """Blocks on hints, on a thread and a connection of its own.
 
-    The connection carries no job, so nothing is lost with it. `wake` is called once for each `arm`: on a hint, when
-    the time is over, or when the database cannot be reached (the consumer's own next call will say so).
-    """
+class _Hints:
+    """The hints of some queues, on a connection of its own: it carries no job, so nothing is lost with it."""
 
-    def __init__(self, broker: Broker, queues: Sequence[str], wake: Callable[[], None]) -> None:
+    def __init__(self, broker: Broker, queues: Sequence[str]) -> None:
         self._broker = broker
         self._queues = queues
+        self._lock = threading.Lock()
+        self._is_stopped = False
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Block for a hint; a database that cannot be reached is the consumer's to notice."""
+        with self._lock:
+            try:
+                if not self._is_stopped:
+                    self._broker.wait_for_hint(self._queues, min(timeout_seconds, LONGEST_WAIT_SECONDS))
+            except QueueingError:
+                self._broker.close()
+                time.sleep(PAUSE_SECONDS)
+            if self._is_stopped:
+                self._broker.close()
+
+    def stop(self) -> None:
+        """Wait no more, and close the connection, now or at the end of what waits."""
+        self._is_stopped = True
+        if self._lock.acquire(blocking=False):
+            self._broker.close()
+            self._lock.release()
+
+
+class _Listener:
+    """Waits for hints on a thread of its own.
+
+    `wake` is called once for each `arm`: on a hint, when the time is over, or when the database cannot be reached (the
+    consumer's own next call will say so).
+    """
+
+    def __init__(self, hints: _Hints, wake: Callable[[], None]) -> None:
+        self._hints = hints
         self._wake = wake
         self._orders: SimpleQueue[float | None] = SimpleQueue()
         self._armed = False
@@ -59,6 +100,7 @@ class _Listener:
 
     def stop(self) -> None:
         """Let the thread end, at the latest after the second for which it may still block."""
+        self._hints.stop()
         self._orders.put(None)
 
     def join(self, timeout_seconds: float) -> None:
@@ -70,15 +112,10 @@ class _Listener:
         """Wait for a hint, unless that is being done."""
         if not self._armed:
             self._armed = True
-            self._orders.put(min(timeout_seconds, LONGEST_WAIT_SECONDS))
+            self._orders.put(timeout_seconds)
 
     def _run(self) -> None:
         while (timeout_seconds := self._orders.get()) is not None:
-            try:
-                self._broker.wait_for_hint(self._queues, timeout_seconds)
-            except QueueingError:
-                self._broker.close()
-                time.sleep(PAUSE_SECONDS)
+            self._hints.wait(timeout_seconds)
             self._armed = False
             self._wake()
-        self._broker.close()

@@ -75,6 +75,7 @@ class Rig:
         max_jobs: int | None = None,
         policy: Policy | None = None,
         reports_itself: bool = False,
+        listens: bool = False,
     ) -> None:
         for path in LUA_FOLDER.glob("*.lua"):
             client.script_load(script(path.stem).text)  # so that no trip to load one is among those a test counts
@@ -95,10 +96,11 @@ class Rig:
             concurrency=concurrency,
             handlers=handlers if handlers is not None else {"echo": echo, **SUSPECTS},
             leases=self.leases,
-            report=self.report if reports_itself else self.inbox.put,
+            report=self.report if reports_itself or listens else self.inbox.put,
             extend=self.keeper.extend_now,
+            listen=self.listen,
         )
-        self.waker = Waker(self.broker, queues, wake=lambda: self.inbox.put(None))
+        self.waker = Waker(self.broker, queues, wake=lambda: self.inbox.put(None), by_caller=listens)
         self.consumer = Consumer(
             self.broker,
             queues=queues,
@@ -120,6 +122,10 @@ class Rig:
     def report(self, outcome: Outcome) -> None:
         """Let the handler's thread report, as a worker does."""
         self.consumer.report(outcome)
+
+    def listen(self) -> None:
+        """Let the handler's thread wait for hints, as a worker of one slot does."""
+        self.consumer.listen()
 
     def await_outcome(self) -> None:
         """Wait until an attempt ended and the consumer knows it."""

@@ -15,6 +15,7 @@ from redis.exceptions import BusyLoadingError, ResponseError
 
 from queueing import Backoff, Broker, Inspector, NewJob, Policy, QueueingError, State
 from tests.faults import Fault
+from tests.system.processes import wait_until
 from tests.worker.rig import WAIT_SECONDS, Gate, Rig, suspected
 from worker.context import JobContext
 from worker.errors import GiveUp, RetryLater
@@ -537,6 +538,89 @@ def test_with_one_slot_an_error_of_the_program_is_met_by_the_main_thread(
     assert rig.inbox.get(timeout=WAIT_SECONDS) is None
     with pytest.raises(QueueingError, match="wrong number"):
         rig.consumer.run_once()
+
+
+@pytest.fixture
+def listening(make_rig: MakeRig) -> Rig:
+    """Give a rig of one slot whose thread waits for hints; its loop is not called any more."""
+    rig = make_rig(listens=True, queues=["default", "other"])
+    waits = threading.Event()
+    rig.faults.on_trip = lambda verbs: waits.set() if verbs == ["blpop"] else None
+    rig.consumer.wait(0)
+    assert waits.wait(WAIT_SECONDS)
+    return rig
+
+
+@pytest.mark.parametrize("queue", ["default", "other"])
+def test_with_one_slot_the_thread_that_runs_attempts_waits_for_a_hint_and_claims(
+    listening: Rig, broker: Broker, inspector: Inspector, queue: str
+) -> None:
+    for number in range(1, 4):
+        submitted_at = time.monotonic()
+        enqueue(broker, 1, queue=queue)
+        wait_until(lambda number=number: count_of(inspector, State.SUCCEEDED, queue) == number)
+
+        assert time.monotonic() - submitted_at < 0.9
+
+
+def test_what_is_due_soon_is_claimed_then(listening: Rig, broker: Broker, inspector: Inspector) -> None:
+    broker.enqueue("default", NewJob.of("echo", delay_seconds=0.3))
+    enqueue(broker, 1)  # the hint that lets it see when the other is due
+
+    assert wait_until(lambda: count_of(inspector, State.SUCCEEDED) == 2) < 0.9
+
+
+def test_while_it_waits_nobody_else_claims(listening: Rig, broker: Broker) -> None:
+    listening.faults.trips.clear()
+
+    assert not listening.consumer.run_once()
+    assert listening.faults.trips == []
+
+
+def test_nothing_is_claimed_by_who_waits_once_a_stop_is_requested(
+    listening: Rig, broker: Broker, inspector: Inspector
+) -> None:
+    listening.is_stopping.set()
+    enqueue(broker, 1)
+
+    assert listening.inbox.get(timeout=WAIT_SECONDS) is None
+    assert count_of(inspector, State.READY) == 1
+
+
+def test_an_outage_met_by_who_waits_is_left_to_the_main_thread_and_it_waits_again_after(
+    listening: Rig, broker: Broker, inspector: Inspector
+) -> None:
+    listening.faults.down = Fault.REFUSE
+    enqueue(broker, 1)
+    while listening.inbox.get(timeout=WAIT_SECONDS) is None and listening.consumer.unavailable_since is None:
+        pass
+    listening.faults.down = None
+
+    listening.consumer.run_once()
+    wait_until(lambda: count_of(inspector, State.SUCCEEDED) == 1)
+    submitted_at = time.monotonic()
+    enqueue(broker, 1)
+    wait_until(lambda: count_of(inspector, State.SUCCEEDED) == 2)
+
+    assert time.monotonic() - submitted_at < 0.9
+
+
+def test_an_error_of_the_program_met_by_who_waits_is_met_by_the_main_thread(listening: Rig, broker: Broker) -> None:
+    listening.faults.answers["claim"] = ResponseError("ERR wrong number of arguments")
+    enqueue(broker, 1)
+
+    assert listening.inbox.get(timeout=WAIT_SECONDS) is None
+    with pytest.raises(QueueingError, match="wrong number"):
+        listening.consumer.run_once()
+
+
+def test_several_slots_do_not_wait_on_a_thread_that_runs_attempts(make_rig: MakeRig) -> None:
+    rig = make_rig(concurrency=2)
+    rig.consumer.wait(0)
+
+    assert not rig.waker.is_direct
+    assert rig.consumer.run_once() is False
+    assert ["claim"] in rig.faults.trips
 
 
 # Lost leases

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 import pytest
@@ -107,3 +107,49 @@ def test_while_armed_it_is_not_armed_again(waker: Waker, woken: SimpleQueue[floa
     woken.get(timeout=WAIT_SECONDS)
 
     assert faults.trips == [["blpop"]]
+
+
+@pytest.fixture
+def direct(valkey: Redis, faults: Faults) -> Iterator[Waker]:
+    waker = Waker(FaultyBroker(valkey, faults=faults), ["default", "other"], wake=pytest.fail, by_caller=True)
+    waker.start()
+    yield waker
+    waker.stop()
+
+
+def test_a_direct_one_has_no_thread(direct: Waker) -> None:
+    assert direct.is_direct
+    assert "waker" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("queue", ["default", "other"])
+def test_who_waits_by_itself_goes_on_at_a_hint(direct: Waker, broker: Broker, queue: str) -> None:
+    timer = threading.Timer(0.1, broker.enqueue, (queue, NewJob.of("echo")))
+    timer.start()
+
+    assert 0.05 < seconds_of(lambda: direct.wait(1.0)) < 0.9
+    timer.join()
+
+
+def test_who_waits_by_itself_goes_on_when_the_time_is_over(direct: Waker) -> None:
+    assert 0.04 < seconds_of(lambda: direct.wait(0.05)) < 0.9
+    assert 0.9 < seconds_of(lambda: direct.wait(60)) < 2
+
+
+def test_who_waits_by_itself_does_not_spin_while_the_database_cannot_be_reached(direct: Waker, faults: Faults) -> None:
+    faults.plan(Fault.REFUSE, Fault.REFUSE)
+
+    assert seconds_of(lambda: direct.wait(1.0)) + seconds_of(lambda: direct.wait(1.0)) > 0.2
+
+
+def test_who_waits_by_itself_goes_on_at_once_after_the_stop(direct: Waker, faults: Faults) -> None:
+    direct.stop()
+
+    assert seconds_of(lambda: direct.wait(1.0)) < 0.9
+    assert faults.trips == []
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
