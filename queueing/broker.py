@@ -44,7 +44,7 @@ from queueing.jobs import (
 )
 from queueing.keys import QueueKeys, queue_keys, submission_digest, unique_digest
 from queueing.limits import DEFAULT_RETENTION, Retention, limits_to_meta
-from queueing.links import Argument, Link
+from queueing.links import Argument, Link, nothing
 from queueing.scripts import Call
 
 MAX_JOBS_A_CALL = 1_000  # an enqueue of this many keeps the server busy for about 10 ms
@@ -99,9 +99,14 @@ class Broker:
         self._link = link or link_to(client)
         self._readings = ServerReadings(self._link)
 
-    def dedicated(self, *, socket_timeout_seconds: float = HELD_TIMEOUT_SECONDS) -> Broker:
-        """Return a broker with one connection of its own, for the use of one thread."""
-        return Broker(self._client, self.policy, link=held_link_to(self._client, socket_timeout_seconds))
+    def dedicated(
+        self, *, socket_timeout_seconds: float = HELD_TIMEOUT_SECONDS, meanwhile: Callable[[], object] = nothing
+    ) -> Broker:
+        """Return a broker with one connection of its own, for the use of one thread.
+
+        `meanwhile` is called in each trip, while the server works; in a cluster by several threads at once.
+        """
+        return Broker(self._client, self.policy, link=held_link_to(self._client, socket_timeout_seconds, meanwhile))
 
     def close(self) -> None:
         """Give up the connection of a dedicated broker."""

@@ -7,7 +7,7 @@ With `rediss+...` all of them speak TLS. What follows a `?` is for redis-py: `ss
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
@@ -22,7 +22,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from queueing.cluster import Cluster, ClusterLink
-from queueing.links import HeldLink, Link, PooledLink
+from queueing.links import HeldLink, Link, PooledLink, nothing
 
 CONNECT_TIMEOUT_SECONDS = 0.5
 SOCKET_TIMEOUT_SECONDS = 1.0  # with the connect timeout below the 2 s in which the API must have answered
@@ -115,11 +115,13 @@ def link_to(client: Client) -> Link:
     return ClusterLink(cluster_of(client), PooledLink)
 
 
-def held_link_to(client: Client, socket_timeout_seconds: float) -> Link:
+def held_link_to(client: Client, socket_timeout_seconds: float, meanwhile: Callable[[], object] = nothing) -> Link:
     """Return a link for one thread, over a connection of its own to each server."""
-    if isinstance(client, Redis):
-        return HeldLink(client.connection_pool, socket_timeout_seconds)
-    return ClusterLink(cluster_of(client), lambda node: HeldLink(node.connection_pool, socket_timeout_seconds))
+
+    def link_to(server: Redis) -> Link:
+        return HeldLink(server.connection_pool, socket_timeout_seconds, meanwhile)
+
+    return link_to(client) if isinstance(client, Redis) else ClusterLink(cluster_of(client), link_to)
 
 
 def cluster_of(client: RedisCluster | Cluster) -> Cluster:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from redis import Redis
@@ -11,6 +11,10 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 Argument = str | int | float | bytes
 Command = Sequence[Argument]
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 class Link(Protocol):
@@ -67,11 +71,17 @@ class PooledLink:
 
 
 class HeldLink:
-    """A link to one server over a connection of its own, for one thread; it spares what a pool costs."""
+    """A link to one server over a connection of its own, for one thread; it spares what a pool costs.
 
-    def __init__(self, pool: ConnectionPool, socket_timeout_seconds: float) -> None:
+    `meanwhile` is called in each trip, once the commands are sent.
+    """
+
+    def __init__(
+        self, pool: ConnectionPool, socket_timeout_seconds: float, meanwhile: Callable[[], object] = nothing
+    ) -> None:
         settings = {**pool.connection_kwargs, "socket_timeout": socket_timeout_seconds}
         self._connection = pool.connection_class(**settings)
+        self._meanwhile = meanwhile
 
     def execute(self, command: Command, queue: str = "") -> Any:  # noqa: ARG002
         """Run one command."""
@@ -82,7 +92,7 @@ class HeldLink:
 
     def execute_many(self, commands: Sequence[Command], queues: Sequence[str] = ()) -> list[Any]:  # noqa: ARG002
         """Send all commands, then read all replies."""
-        replies = _exchange(self._connection, commands)
+        replies = _exchange(self._connection, commands, self._meanwhile)
         if _is_demoted(replies):
             self._connection.disconnect()
         return replies
@@ -96,7 +106,9 @@ class HeldLink:
         self._connection.disconnect()
 
 
-def _exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+def _exchange(
+    connection: AbstractConnection, commands: Sequence[Command], meanwhile: Callable[[], object] = nothing
+) -> list[Any]:
     """Send all commands, then read all replies.
 
     After an error of the trip the connection is given up, so that no reply can be taken for that of another
@@ -105,6 +117,7 @@ def _exchange(connection: AbstractConnection, commands: Sequence[Command]) -> li
     try:
         connection.connect()  # type: ignore[no-untyped-call]  # sending would as well, but not ask Sentinels where
         connection.send_packed_command(connection.pack_commands(commands))  # type: ignore[no-untyped-call]
+        meanwhile()
         return [_read(connection) for _ in commands]
     except BaseException:
         connection.disconnect()  # type: ignore[no-untyped-call]

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from queueing import Broker, Policy
 from queueing.connections import Client, held_link_to, link_to
-from queueing.links import Command, Link
+from queueing.links import Command, Link, nothing
 from queueing.scripts import LUA_FOLDER, script
 
 VERBS = {script(path.stem).sha: path.stem for path in LUA_FOLDER.glob("*.lua")}
@@ -106,9 +106,11 @@ class FaultyBroker(Broker):
         super().__init__(client, policy, link=FaultyLink(link or link_to(client), faults))
         self.faults = faults
 
-    def dedicated(self, *, socket_timeout_seconds: float = 5.0) -> FaultyBroker:
+    def dedicated(
+        self, *, socket_timeout_seconds: float = 5.0, meanwhile: Callable[[], object] = nothing
+    ) -> FaultyBroker:
         """Return a broker with one connection of its own and the same faults."""
-        link = held_link_to(self._client, socket_timeout_seconds)
+        link = held_link_to(self._client, socket_timeout_seconds, meanwhile)
         return FaultyBroker(self._client, self.policy, faults=self.faults, link=link)
 
 

@@ -16,7 +16,7 @@ from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, Stor
 from queueing.broker import MAX_CLAIM, Succeeded
 from queueing.fault_points import reach
 from worker.absences import Absences
-from worker.attempts import log_fields
+from worker.attempt_lines import AttemptLines
 from worker.executor import Executor
 from worker.leases import Lease
 from worker.outcomes import Outcome
@@ -70,10 +70,9 @@ class Consumer:
         self._is_stopping = is_stopping
         self._turn = threading.Lock()  # held for an exchange
         self._unreported: list[Outcome] = []
+        self._lines = AttemptLines(worker)
         self._absences = Absences(queues, apart=broker.queues_are_apart)
-        self._is_listening = (
-            False  # whether the thread that runs attempts waits for a hint: it claims then, nobody else
-        )
+        self._is_listening = False  # the thread that runs attempts waits for a hint: it claims then, nobody else
         self._due_in_seconds = LONGEST_WAIT_SECONDS
         self._open_claims: dict[str, str] = {}  # queue -> nonce of a claim whose reply was not seen yet
         self.claiming = True
@@ -153,6 +152,7 @@ class Consumer:
 
     def wait(self, timeout_seconds: float = LONGEST_WAIT_SECONDS) -> None:
         """Sleep until there may be something to do, or the time is over."""
+        self.write_lines()
         with self._turn:
             wanted = self._wanted()
             if wanted > 0 or self._unreported:
@@ -180,6 +180,10 @@ class Consumer:
         with self._turn:
             replies = self._broker.exchange(steps)
         return sum(not isinstance(reply, QueueingError) for reply in replies)
+
+    def write_lines(self) -> None:
+        """Write what attempts leave in the log, any time soon after their reports."""
+        self._lines.write()
 
     def _receive(self, timeout_seconds: float) -> None:
         try:
@@ -273,29 +277,10 @@ class Consumer:
             self._settle(outcome, "succeeded" if answer is True else str(answer) if answer else "lost")
 
     def _settle(self, outcome: Outcome, state: str) -> None:
-        """Free the slot and write the one line that each attempt leaves in the log."""
+        """Free the slot and note the attempt's line."""
         self._executor.settle(outcome.lease)
         self.ended += 1
-        job, error = outcome.lease.job, outcome.error
-        level = logging.INFO if state == "succeeded" else logging.WARNING
-        if not logger.isEnabledFor(level):
-            return
-        logger.log(
-            level,
-            "attempt %s of job %s: %s%s",
-            job.attempt,
-            job.id,
-            state,
-            f" ({error.type})" if error else "",  # its text, kept with the job, may have parts of the payload
-            extra={
-                **log_fields(job),
-                "action": "attempt",
-                "worker": self._worker,
-                "outcome": state,
-                "duration_seconds": round(outcome.duration_seconds, 6),
-                "error": {"type": error.type} if error else None,
-            },
-        )
+        self._lines.note(outcome, state)
 
     def _take(self, reply: Any, plan: _Plan, wanted: int, sent_at: float) -> int:
         """Start what was claimed; while slots are left ask the other queues, in their order."""

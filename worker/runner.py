@@ -111,7 +111,7 @@ class Worker:
         # A drain knows a queue to be empty by claims of its own alone, so nobody else may wait and claim meanwhile
         by_caller = options.concurrency == 1 and options.mode is Mode.CONTINUOUS
         self._waker = Waker(broker, options.queues, wake=lambda: inbox.put(None), by_caller=by_caller)
-        self._consumer_broker = broker.dedicated()
+        self._consumer_broker = broker.dedicated(meanwhile=self._write_lines)
         self._consumer = Consumer(
             self._consumer_broker,
             queues=options.queues,
@@ -145,6 +145,9 @@ class Worker:
 
     def _report(self, outcome: Outcome) -> None:
         self._consumer.report(outcome)
+
+    def _write_lines(self) -> None:
+        self._consumer.write_lines()
 
     def _listen(self) -> None:
         self._consumer.listen()
@@ -285,6 +288,7 @@ class Worker:
         self._consumer.abandon([lease for lease in self._leases if lease.is_stuck(time.monotonic())])
         self._finish_running(time.monotonic() + self._options.grace_seconds)
         self._give_back()
+        self._consumer.write_lines()
         self._executor.stop()
         self._waker.stop()
         self._maintenance.stop()

@@ -69,12 +69,16 @@ class _Hints:
             except QueueingError:
                 self._broker.close()
                 time.sleep(PAUSE_SECONDS)
-            if self._is_stopped:
-                self._broker.close()
+        if self._is_stopped:
+            self._close()
 
     def stop(self) -> None:
         """Wait no more, and close the connection, now or at the end of what waits."""
         self._is_stopped = True
+        self._close()
+
+    def _close(self) -> None:
+        """Close the connection unless a wait uses it, which will when it ends."""
         if self._lock.acquire(blocking=False):
             self._broker.close()
             self._lock.release()

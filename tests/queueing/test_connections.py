@@ -101,6 +101,34 @@ def test_an_interrupted_trip_gives_the_connection_up(through_proxy: Redis, monke
     assert reply == b"second"
 
 
+def test_what_is_to_be_done_meanwhile_is_done_once_a_trip_before_its_replies_are_there(valkey: Redis) -> None:
+    done: list[float] = []
+    link = HeldLink(valkey.connection_pool, 5, lambda: done.append(time.monotonic()))
+
+    link.execute_many([("BLPOP", "nothing", 0.2), ("PING",)])
+
+    link.close()
+    assert len(done) == 1
+    assert time.monotonic() - done[0] > 0.15
+
+
+def test_an_error_of_what_is_done_meanwhile_gives_the_connection_up(valkey: Redis) -> None:
+    faults = [ValueError("no")]
+    link = HeldLink(valkey.connection_pool, 5, lambda: fail_with(faults))
+    with pytest.raises(ValueError, match="no"):
+        link.execute(("ECHO", "first"))
+
+    reply = link.execute(("ECHO", "second"))
+
+    link.close()
+    assert reply == b"second"
+
+
+def fail_with(faults: list[ValueError]) -> None:
+    if faults:
+        raise faults.pop()
+
+
 def test_a_link_whose_connection_the_server_closed_works_again_after_one_error(link: Link, valkey: Redis) -> None:
     valkey.client_kill_filter(_type="normal", skipme=True)
 

@@ -80,7 +80,7 @@ class Rig:
         for path in LUA_FOLDER.glob("*.lua"):
             client.script_load(script(path.stem).text)  # so that no trip to load one is among those a test counts
         self.faults = Faults()
-        self.broker = FaultyBroker(client, policy, faults=self.faults).dedicated()
+        self.broker = FaultyBroker(client, policy, faults=self.faults).dedicated(meanwhile=self.write_lines)
         self.keeper_faults = Faults()
         self.inbox: SimpleQueue[Outcome | None] = SimpleQueue()
         self.leases = LeaseBook()
@@ -122,6 +122,10 @@ class Rig:
     def report(self, outcome: Outcome) -> None:
         """Let the handler's thread report, as a worker does."""
         self.consumer.report(outcome)
+
+    def write_lines(self) -> None:
+        """Write log lines while the server works, as a worker does."""
+        self.consumer.write_lines()
 
     def listen(self) -> None:
         """Let the handler's thread wait for hints, as a worker of one slot does."""

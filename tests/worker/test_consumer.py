@@ -301,16 +301,39 @@ def test_an_unknown_kind_waits_and_its_slot_is_free(make_rig: MakeRig, broker: B
 def test_each_attempt_leaves_one_line_in_the_log_without_the_payload(
     make_rig: MakeRig, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "worker.consumer")
+    caplog.set_level(logging.INFO, "worker.attempt_lines")
     rig = make_rig()
     broker.enqueue("default", NewJob.of("echo", "a secret"))
 
+    began = time.time()
     rig.work()
+    ended = time.time()
+    rig.consumer.write_lines()
 
     (record,) = caplog.records
+    assert began <= record.created <= ended
     assert (record.action, record.outcome, record.attempt, record.kind) == ("attempt", "succeeded", 1, "echo")
     assert record.duration_seconds >= 0
     assert "secret" not in str(vars(record))
+
+
+def test_lines_are_written_while_the_server_works_or_before_a_wait(
+    make_rig: MakeRig, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "worker.attempt_lines")
+    rig = make_rig()
+    enqueue(broker, 2)
+    written = []
+    for _ in range(3):
+        rig.consumer.run_once()
+        written.append(len(caplog.records))
+        if rig.executor.free == 0:
+            rig.await_outcome()
+
+    rig.consumer.wait(0)
+
+    assert written == [0, 0, 1]
+    assert len(caplog.records) == 2
 
 
 # Outages
@@ -320,7 +343,7 @@ def test_each_attempt_leaves_one_line_in_the_log_without_the_payload(
 def test_an_outage_keeps_outcomes_and_they_are_reported_once_it_is_over(
     make_rig: MakeRig, broker: Broker, inspector: Inspector, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "worker.consumer")
+    caplog.set_level(logging.INFO, "worker.attempt_lines")
     rig = make_rig()
     (job_id,) = enqueue(broker, 1)
     rig.consumer.run_once()
@@ -337,6 +360,7 @@ def test_an_outage_keeps_outcomes_and_they_are_reported_once_it_is_over(
     assert inspector.stats("default").counters["succeeded"] == 1
     assert rig.consumer.is_idle
     assert rig.consumer.unavailable_since is None
+    rig.consumer.write_lines()
     assert [record.action for record in caplog.records].count("attempt") == 1
 
 
@@ -647,7 +671,7 @@ def test_an_attempt_whose_lease_is_lost_is_not_reported(
 def test_an_attempt_whose_lease_went_to_another_changes_nothing_there(
     make_rig: MakeRig, broker: Broker, inspector: Inspector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "worker.consumer")
+    caplog.set_level(logging.INFO, "worker.attempt_lines")
     rig = make_rig()
     (job_id,) = enqueue(broker, 1)
     rig.consumer.run_once()
@@ -660,6 +684,7 @@ def test_an_attempt_whose_lease_went_to_another_changes_nothing_there(
 
     assert inspector.job(job_id).state is State.RUNNING
     assert rig.consumer.is_idle
+    rig.consumer.write_lines()
     assert [record.outcome for record in caplog.records] == ["lost"]
 
 

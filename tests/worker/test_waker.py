@@ -12,6 +12,7 @@ from redis import Redis
 
 from queueing import Broker, NewJob
 from tests.faults import Fault, Faults, FaultyBroker
+from tests.system.processes import wait_until
 from tests.worker.rig import WAIT_SECONDS
 from worker.waker import Waker
 
@@ -147,6 +148,18 @@ def test_who_waits_by_itself_goes_on_at_once_after_the_stop(direct: Waker, fault
 
     assert seconds_of(lambda: direct.wait(1.0)) < 0.9
     assert faults.trips == []
+
+
+def test_a_stop_while_somebody_waits_closes_the_connection_when_that_ends(
+    direct: Waker, faults: Faults, valkey: Redis
+) -> None:
+    direct.wait(0.01)
+    with_it = len(valkey.client_list())
+    faults.on_trip = lambda verbs: direct.stop()
+
+    direct.wait(0.01)
+
+    wait_until(lambda: len(valkey.client_list()) == with_it - 1)
 
 
 def seconds_of(call: Callable[[], object]) -> float:

@@ -1,0 +1,56 @@
+"""The one line that each attempt leaves in the log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+
+from worker.attempts import log_fields
+from worker.outcomes import Outcome
+
+logger = logging.getLogger(__name__)
+
+
+class AttemptLines:
+    """Keeps what is to be written until there is time for it: while the database works, or nothing is to be done.
+
+    Lines have the time at which they were noted. Threads may share it.
+    """
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._noted: deque[tuple[float, int, Outcome, str]] = deque()
+
+    def note(self, outcome: Outcome, state: str) -> None:
+        """Note what became of an attempt."""
+        level = logging.INFO if state == "succeeded" else logging.WARNING
+        if logger.isEnabledFor(level):
+            self._noted.append((time.time(), level, outcome, state))
+
+    def write(self) -> None:
+        """Write the lines of all that was noted."""
+        while self._noted:
+            try:
+                noted = self._noted.popleft()
+            except IndexError:  # another thread has it
+                return
+            logger.handle(self._record(*noted))
+
+    def _record(self, moment: float, level: int, outcome: Outcome, state: str) -> logging.LogRecord:
+        job, error = outcome.lease.job, outcome.error
+        error_type = f" ({error.type})" if error else ""  # its text, kept with the job, may have parts of the payload
+        extra = {
+            **log_fields(job),
+            "action": "attempt",
+            "worker": self._worker,
+            "outcome": state,
+            "duration_seconds": round(outcome.duration_seconds, 6),
+            "error": {"type": error.type} if error else None,
+        }
+        values = (job.attempt, job.id, state, error_type)
+        record = logger.makeRecord(
+            logger.name, level, __file__, 0, "attempt %s of job %s: %s%s", values, None, "_record", extra
+        )
+        record.created, record.msecs = moment, moment % 1 * 1000
+        return record
