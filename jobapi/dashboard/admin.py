@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.urls import URLPattern, path
 
@@ -14,6 +17,7 @@ from jobapi.dashboard.pages import PAGES, guarded, urls
 admin.site.site_header = admin.site.site_title = "Job API"
 admin.site.index_title = "Administration"
 admin.site.site_url = None  # there is no page but these
+admin.site.unregister(User)
 
 
 @admin.register(Dashboard)
@@ -45,3 +49,13 @@ class DashboardAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         """Return False: there is nothing to delete."""
         return False
+
+
+@admin.register(User)
+class StaffAdmin(UserAdmin):  # type: ignore[type-arg]
+    """The users, as Django shows them; who has done something is never deleted: with them the audit of it would go."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Whether a user, or some of the users, may be deleted; take `is_active` from the others."""
+        has_acted = obj is not None and LogEntry.objects.filter(user=obj).exists()
+        return super().has_delete_permission(request, obj) and not has_acted

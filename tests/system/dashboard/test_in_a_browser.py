@@ -207,7 +207,7 @@ def test_text_of_clients_and_staff_is_never_markup(page: Page, broker: Broker, v
         "/admin/auth/user/add/",
         "/admin/auth/user/1/change/",
         "/admin/auth/user/1/history/",
-        "/admin/auth/user/1/delete/",
+        "/admin/auth/group/1/delete/",
         "/admin/auth/group/",
         "/admin/password_change/",
         "/api/docs/",
