@@ -34,8 +34,11 @@ class Absences:
     def _place(self, queue: str) -> str:
         return queue if self._apart else ""
 
-    def note(self, queue: str) -> int:
-        """Note that a queue cannot be reached; returns in how many turns running that was so, 0 once noted in this."""
+    def note(self, queue: str, took_seconds: float = 0.0) -> int:
+        """Note that a queue cannot be reached; returns in how many turns running that was so, 0 once noted in this.
+
+        Where others wait for the next try, it comes no sooner than after as long as this one took.
+        """
         place = self._place(queue)
         if place in self._noted:
             return 0
@@ -43,9 +46,10 @@ class Absences:
         now, before = time.monotonic(), self._away.get(place)
         failures = before.failures + 1 if before else 1
         pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures, 10))
+        pause *= random.uniform(0.5, 1)  # noqa: S311 - jitter
         self._away[place] = _Absence(
             since=before.since if before else now,
-            retry_at=now + pause * random.uniform(0.5, 1),  # noqa: S311 - jitter
+            retry_at=now + (max(pause, took_seconds) if self._apart else pause),
             failures=failures,
         )
         return failures

@@ -154,7 +154,7 @@ class Consumer:
         """Sleep until there may be something to do, or the time is over."""
         self.write_lines()
         with self._turn:
-            wanted = self._wanted()
+            wanted = self._wanted(0 if self.is_cut_off else len(self._unreported))
             if wanted > 0 or self._unreported:
                 timeout_seconds = min(timeout_seconds, self._absences.pause_seconds())
             if wanted > 0 and not self.is_cut_off and not self._let_listen():
@@ -219,7 +219,7 @@ class Consumer:
     def _exchange(self) -> bool:
         queues, ended = self._absences.begin_turn(), self.ended
         reported = [outcome for outcome in self._unreported if outcome.lease.job.queue in queues]
-        wanted = self._wanted(len(reported))
+        wanted = self._wanted(len(self._unreported))  # what waits for a queue that is away holds up no other
         plan = self._plan(queues, reported, wanted)
         if not plan.steps:
             return False
@@ -228,7 +228,7 @@ class Consumer:
         sent_at = time.monotonic()
         replies = self._send(plan.steps)
         for (queue, outcomes), reply in zip(plan.reports, replies, strict=False):
-            if self._heed(queue, reply):
+            if self._heed(queue, reply, sent_at):
                 self._settle_all(outcomes, reply)
         claimed = self._take(replies[-1], plan, wanted, sent_at) if wanted else 0
         return not self.is_cut_off and (claimed > 0 or self.ended > ended)
@@ -292,7 +292,7 @@ class Consumer:
                     break
                 sent_at = time.monotonic()
                 reply = self._send([self._claim_step(queue, wanted - taken)])[0]
-            if not self._heed(queue, reply):
+            if not self._heed(queue, reply, sent_at):
                 continue
             if isinstance(reply, QueueingError):
                 raise reply
@@ -306,12 +306,12 @@ class Consumer:
         self._due_in_seconds = min([LONGEST_WAIT_SECONDS, *due])
         return taken
 
-    def _heed(self, queue: str, reply: Any) -> bool:
+    def _heed(self, queue: str, reply: Any, sent_at: float) -> bool:
         """Note whether a queue can be reached, and return it; what it could not take now is sent again."""
         if not isinstance(reply, StoreUnavailable):
             self._absences.clear(queue)
             return True
-        if failures := self._absences.note(queue):
+        if failures := self._absences.note(queue, time.monotonic() - sent_at):
             logger.warning(
                 "%s; trying again",
                 reply,

@@ -92,3 +92,13 @@ def test_tries_become_rarer_to_a_limit(turns: int) -> None:
         absences.note("a")
 
     assert 0.05 < absences.pause_seconds() <= min(LONGEST_RETRY_SECONDS, 0.1 * 2 ** min(turns, 10))
+
+
+def test_a_try_that_took_long_is_not_made_again_at_once_where_other_queues_wait_for_it() -> None:
+    absences = Absences(QUEUES, apart=True)
+    absences.note("a", took_seconds=1.5)
+
+    assert 1.4 < absences.pause_seconds() <= 1.5
+    absences = Absences(QUEUES, apart=False)
+    absences.note("a", took_seconds=1.5)
+    assert absences.pause_seconds() <= 0.2
