@@ -10,12 +10,12 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any
 
 from redis import Redis, RedisCluster
 from redis.cluster import NodesManager
-from redis.crc import key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -42,12 +42,15 @@ _UNREACHABLE = RedisConnectionError | RedisTimeoutError
 class Cluster:
     """A cluster that is met when it is first needed: it may be away when the process starts. Threads may share it.
 
-    Its servers are asked which of them has which slot on a thread of its own: that may take each of them its time
-    limit, and a caller has one only.
+    Each of `meets` asks one server, and returns a client that knows what it said: all are asked at once, for any of
+    them may hang. From then on those that were found are asked in turn which of them has which slot, on a thread of its
+    own: that may take each of them its time limit, and a caller has one only.
     """
 
-    def __init__(self, connect: Callable[[], RedisCluster], *, meeting_seconds: float = MEETING_SECONDS) -> None:
-        self._connect = connect
+    def __init__(
+        self, meets: Sequence[Callable[[], RedisCluster]], *, meeting_seconds: float = MEETING_SECONDS
+    ) -> None:
+        self._meets = meets
         self._meeting_seconds = meeting_seconds
         self._client: RedisCluster | None = None
         self._failure = "none has so far"
@@ -58,7 +61,7 @@ class Cluster:
     @classmethod
     def of(cls, client: RedisCluster) -> Cluster:
         """Return the cluster that a client has met."""
-        cluster = cls(lambda: client)
+        cluster = cls([lambda: client])
         cluster._client = client
         return cluster
 
@@ -125,12 +128,45 @@ class Cluster:
                 NodesManager.initialize(self._client.nodes_manager, disconnect_startup_nodes_pools=False)
         except (RedisError, RedisClusterException) as error:
             self._failure = str(error)  # what we knew stays in force
+        except IndexError:  # of redis-py, which takes the first primary that it hears of
+            self._failure = "they say that no server has a slot"
 
     def _meet(self) -> RedisCluster:
         """Return a client that asks as we do, when it meets an error by itself: not in its caller's time."""
-        client = self._connect()
+        client = first_met(self._meets)
         client.nodes_manager.initialize = self.renew  # type: ignore[method-assign]
         return client
+
+
+def first_met(meets: Sequence[Callable[[], RedisCluster]]) -> RedisCluster:
+    """Return the first client that knows where each slot is, else the one that knows most once all have answered.
+
+    Raises the error of one of them when all fail.
+    """
+    answers = [answer_of(meet) for meet in meets]
+    for answer in as_completed(answers):
+        if slots_met(answer) == REDIS_CLUSTER_HASH_SLOTS:
+            return answer.result()
+    return max(answers, key=slots_met).result()
+
+
+def answer_of(meet: Callable[[], RedisCluster]) -> Future[RedisCluster]:
+    """Ask on a thread that keeps no process from ending: an executor's would."""
+    answer: Future[RedisCluster] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(meet())
+        except Exception as error:  # noqa: BLE001 - it is for who reads the answer
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="cluster", daemon=True).start()
+    return answer
+
+
+def slots_met(answer: Future[RedisCluster]) -> int:
+    """Return how many slots a server that was asked has told of."""
+    return 0 if answer.exception() else len(answer.result().nodes_manager.slots_cache)
 
 
 class ClusterLink:

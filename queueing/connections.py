@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
@@ -92,12 +93,13 @@ def meet_cluster(
     several = _Several.parse(url)
     if several.path not in ("", "/", "/0") or "db" in several.options:
         raise ValueError("a cluster has no databases to choose from, and no service")
-    nodes = [ClusterNode(host, port) for host, port in several.addresses]  # type: ignore[no-untyped-call]
-    # Of a cluster that has lost a shard the others serve on
-    return Cluster(
-        lambda: RedisCluster(startup_nodes=nodes, require_full_coverage=False, **{**told, **several.options}),
-        meeting_seconds=socket_timeout_seconds,
-    )
+
+    def meet(host: str, port: int) -> RedisCluster:
+        node = ClusterNode(host, port)  # type: ignore[no-untyped-call]
+        # Of a cluster that has lost a shard the others serve on
+        return RedisCluster(startup_nodes=[node], require_full_coverage=False, **{**told, **several.options})
+
+    return Cluster([partial(meet, *address) for address in several.addresses], meeting_seconds=socket_timeout_seconds)
 
 
 def kind_of(url: str) -> str:

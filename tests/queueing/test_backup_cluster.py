@@ -18,7 +18,7 @@ from queueing.connections import meet_cluster, primaries
 from queueing.portable import Importer, export_jobs
 from queueing.restore import restore
 from tests.system.processes import wait_until
-from tests.topologies import SentinelGroup, SixNodes, store_at
+from tests.topologies import PATIENCE_SECONDS, SentinelGroup, SixNodes, store_at
 
 QUEUES = ("default", "mail", "reports", "images", "invoices")
 STATES = (State.READY, State.SCHEDULED, State.RUNNING)
@@ -35,7 +35,7 @@ def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def cluster(cluster_url: str) -> Iterator[Cluster]:
     """Give the cluster, emptied."""
-    met = meet_cluster(cluster_url)
+    met = meet_cluster(cluster_url, socket_timeout_seconds=PATIENCE_SECONDS)
     for server in primaries(met).values():
         server.flushall()
     yield met

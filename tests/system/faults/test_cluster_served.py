@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,7 +26,7 @@ from tests.system.faults.api import ANSWER_SECONDS, READY, SUBMIT, Api
 from tests.system.faults.test_cluster import move_at_once
 from tests.system.http.server import ApiServer
 from tests.system.processes import PROJECT, RunWorker, wait_until
-from tests.topologies import SixNodes, frozen, store_at
+from tests.topologies import Server, SixNodes, frozen, ports, store_at
 
 QUEUES = ("default", "mail", "invoices")
 ECHO = {"kind": "echo"}
@@ -44,6 +46,14 @@ def api(environment: dict[str, str], tmp_path: Path) -> Iterator[ApiServer]:
     server.wait_until_ready()
     yield server
     server.close()
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """Give the URL of a cluster whose servers let everybody connect and answer nobody."""
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        yield "redis+cluster://" + ",".join(f"127.0.0.1:{each.getsockname()[1]}" for each in silent)
 
 
 def test_the_api_serves_queues_of_all_servers_and_shows_each_server(
@@ -242,3 +252,30 @@ def test_a_cluster_that_is_met_late_is_met_by_the_next_call(nodes: SixNodes) -> 
             return False
 
     wait_until(is_met)
+
+
+def test_a_cluster_is_met_in_a_call_s_time_though_most_servers_of_its_url_hang(
+    nodes: SixNodes, silent_url: str
+) -> None:
+    broker = Broker(meet_cluster(f"{silent_url},127.0.0.1:{nodes.servers[0].port}"))
+
+    assert broker.enqueue("default", NewJob.of("echo")).outcome == "created"
+
+
+def test_servers_that_all_hang_are_waited_for_once(silent_url: str) -> None:
+    broker = Broker(meet_cluster(silent_url))
+    began = time.monotonic()
+
+    with pytest.raises(StoreUnavailable, match="no server of the cluster answers"):
+        broker.enqueue("default", NewJob.of("echo"))
+
+    assert time.monotonic() - began < ANSWER_SECONDS
+
+
+def test_a_server_without_a_slot_is_no_cluster_and_that_is_said(folder: Path) -> None:
+    port, bus = ports(2)
+    with Server(folder, port, "--cluster-enabled", "yes", "--cluster-port", str(bus)) as server:
+        broker = Broker(meet_cluster(f"redis+cluster://127.0.0.1:{server.port}"))
+
+        with pytest.raises(StoreUnavailable, match="they say that no server has a slot"):
+            broker.enqueue("default", NewJob.of("echo"))
