@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -43,9 +43,9 @@ class _Plan:
 class Consumer:
     """Claims jobs for free slots only, so none waits in a worker while a newer one arrives.
 
-    The loop is the main thread's: `run_once` makes one exchange, `wait` sleeps until an attempt ends, a hint
-    arrives, or the next scheduled job is due. With one slot the thread that runs attempts makes the exchange after
-    each, and waits for the next hint: two changes of threads would cost as much as the round trip.
+    The threads that run attempts make the exchanges, one at a time and once no attempt waits for a thread, and wait for
+    the next hint: two changes of threads would cost as much as the round trip. The main thread's loop is for the start,
+    for outages and for a drain: `run_once` makes one exchange, `wait` sleeps until there may be something to do.
     """
 
     def __init__(
@@ -69,10 +69,12 @@ class Consumer:
         self._jobs_left = max_jobs
         self._is_stopping = is_stopping
         self._turn = threading.Lock()  # held for an exchange
+        self._finished: deque[Outcome] = deque()  # as the threads that run attempts leave them
+        self._will_hand_in = False  # once what waits for a thread has one
         self._unreported: list[Outcome] = []
         self._lines = AttemptLines(worker)
         self._absences = Absences(queues, apart=broker.queues_are_apart)
-        self._is_listening = False  # the thread that runs attempts waits for a hint: it claims then, nobody else
+        self._is_listening = False  # a thread that runs attempts waits for a hint: it claims then, nobody else
         self._due_in_seconds = LONGEST_WAIT_SECONDS
         self._open_claims: dict[str, str] = {}  # queue -> nonce of a claim whose reply was not seen yet
         self.claiming = True
@@ -111,25 +113,44 @@ class Consumer:
 
     def report(self, outcome: Outcome) -> None:
         """Hear of an outcome, on the thread that ran the attempt."""
-        if self._executor.concurrency > 1:
-            self._inbox.put(outcome)
-            return
-        with self._turn:
-            self._unreported.append(outcome)
-            is_well = self._take_turn_or_leave_it()
-            if self._unreported or self._executor.free:
-                if is_well:
-                    self._let_listen()
-                self.wake()
+        self._finished.append(outcome)
+        self._hand_in()
 
-    def listen(self) -> None:
-        """Wait for a hint and claim, on the thread that runs attempts."""
+    def _hand_in(self) -> None:
+        """Report what has ended and claim, unless another thread is about to: that looks again when it has done so."""
+        while self._finished and not self.is_cut_off:
+            if self._executor.is_behind:
+                self._hand_in_later()
+                return
+            if not self._turn.acquire(blocking=False):
+                return
+            try:
+                self._go_on(is_well=self._take_turn_or_leave_it())
+            finally:
+                self._turn.release()
+
+    def _hand_in_later(self) -> None:
+        """Do so once each attempt has a thread: they may take long."""
+        if not self._will_hand_in:
+            self._will_hand_in = True
+            self._executor.call(self._hand_in_now)
+
+    def _hand_in_now(self) -> None:
+        self._will_hand_in = False
+        self._hand_in()
+
+    def _listen(self) -> None:
+        """Wait for a hint and claim, on a thread that runs attempts: it has the attempt at hand that it so finds."""
         self._waker.wait(self._due_in_seconds)
         with self._turn:
             self._is_listening = False
-            is_well = self._take_turn_or_leave_it()
-            if self._executor.free and not (is_well and self._let_listen()):
-                self.wake()
+            self._go_on(is_well=self._take_turn_or_leave_it())
+        self._hand_in()
+
+    def _go_on(self, *, is_well: bool) -> None:
+        """Let a thread wait for hints if slots are free, or else the main thread see to what is left to do."""
+        if self._unreported or (self._executor.free and not (is_well and self._let_listen())):
+            self.wake()
 
     def _take_turn_or_leave_it(self) -> bool:
         """Take a turn; returns whether it went well: an error the main thread meets as well, and ends in order."""
@@ -140,10 +161,10 @@ class Consumer:
         return True
 
     def _let_listen(self) -> bool:
-        """Let the thread that runs attempts wait for a hint, if it may; returns whether it does."""
+        """Let a thread that runs attempts wait for a hint, if it may; returns whether one does."""
         if self._waker.is_direct and not self.is_cut_off and self._wanted() > 0:
             self._is_listening = True
-            self._executor.listen()
+            self._executor.call(self._listen)
         return self._is_listening
 
     def _take_turn(self) -> bool:
@@ -154,12 +175,14 @@ class Consumer:
         """Sleep until there may be something to do, or the time is over."""
         self.write_lines()
         with self._turn:
-            wanted = self._wanted(0 if self.is_cut_off else len(self._unreported))
-            if wanted > 0 or self._unreported:
+            outcomes = len(self._unreported) + len(self._finished)
+            wanted = self._wanted(0 if self.is_cut_off else outcomes)
+            if wanted > 0 or outcomes:
                 timeout_seconds = min(timeout_seconds, self._absences.pause_seconds())
             if wanted > 0 and not self.is_cut_off and not self._let_listen():
                 self._waker.arm(min(self._due_in_seconds, timeout_seconds))
-        self._receive(timeout_seconds)
+        if not self._finished or self.is_cut_off:
+            self._receive(timeout_seconds)
 
     def wake(self) -> None:
         """End a `wait`; may be called from any thread and from a signal handler."""
@@ -196,6 +219,8 @@ class Consumer:
 
     def _collect(self) -> None:
         """Take every outcome that is there; those whose lease is gone are not to be reported."""
+        while self._finished:
+            self._unreported.append(self._finished.popleft())
         while not self._inbox.empty():
             with contextlib.suppress(Empty):
                 if (outcome := self._inbox.get_nowait()) is not WAKE:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from queue import Empty, SimpleQueue
+from queue import Empty
 
 from django.db import connections
 
@@ -16,6 +16,7 @@ from worker.attempts import span_of
 from worker.errors import LeaseLost
 from worker.isolation import Cell, CellUnavailable, Isolation
 from worker.leases import Lease, LeaseBook
+from worker.orders import Orders
 from worker.outcomes import Outcome, outcome_of, run_attempt, verdict_on
 from worker.registry import Handler
 
@@ -45,17 +46,15 @@ class Executor:
         leases: LeaseBook,
         report: Callable[[Outcome], None],
         extend: Callable[[Lease], None],
-        listen: Callable[[], None] = lambda: None,
     ) -> None:
         self.concurrency = concurrency
         self._handlers = handlers
         self._leases = leases
         self._report = report
         self._extend = extend
-        self._listen = listen
         self._isolation = Isolation(handlers)
         self._careful_until = 0.0
-        self._inbox: SimpleQueue[_Order | Callable[[], None] | None] = SimpleQueue()
+        self._orders: Orders[_Order | Callable[[], None] | None] = Orders()
         self._threads = [
             threading.Thread(target=self._work, name=f"handler-{n}", daemon=True) for n in range(concurrency)
         ]
@@ -72,13 +71,17 @@ class Executor:
 
     def stop(self) -> None:
         """Let every thread end after the attempt it runs."""
-        for _ in self._threads:
-            self._inbox.put(None)
+        self._orders.put([None] * len(self._threads))
 
     @property
     def free(self) -> int:
         """How many attempts may be started now."""
         return self.concurrency - len(self._leases)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether attempts wait for a thread."""
+        return len(self._orders) > 0
 
     def submit(self, jobs: Sequence[Claimed], *, lease_seconds: float, claimed_at: float) -> None:
         """Run the handlers of jobs that were claimed together, on as many free threads."""
@@ -88,12 +91,11 @@ class Executor:
         if any(lease.job.crashes for lease in self._leases):
             self.beware()
         is_apart = time.monotonic() < self._careful_until
-        for lease in leases:
-            self._inbox.put((lease, is_apart))
+        self._orders.put([(lease, is_apart) for lease in leases])
 
-    def listen(self) -> None:
-        """Let an idle thread call `listen`, once: it has the attempt at hand that it so finds."""
-        self._inbox.put(self._listen)
+    def call(self, do: Callable[[], None]) -> None:
+        """Let an idle thread call `do` once it has taken what waits for a thread."""
+        self._orders.put([do])
 
     def beware(self) -> None:
         """Run every job that is submitted within a minute in a process of its own."""
@@ -124,7 +126,7 @@ class Executor:
         needless_at = time.monotonic() + CAREFUL_SECONDS
         while True:
             try:
-                order = self._inbox.get(timeout=max(0.0, needless_at - time.monotonic()) if cell.is_open else None)
+                order = self._orders.get(max(0.0, needless_at - time.monotonic()) if cell.is_open else None)
             except Empty:
                 cell.close()
                 continue

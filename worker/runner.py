@@ -71,8 +71,8 @@ def new_worker_name() -> str:
 class Worker:
     """One worker process. Threads: the caller's (consumer), the handlers', lease keeper, maintenance, and wakers.
 
-    Each of the last three has a connection of its own, as has the consumer. With one slot its handler's thread is the
-    waker, unless the queues lie apart.
+    Each of the last three has a connection of its own, as has the consumer. A handlers' thread is the waker of a worker
+    that runs on, unless the queues lie apart.
     """
 
     def __init__(
@@ -106,11 +106,15 @@ class Worker:
             leases=self._leases,
             report=self._report,
             extend=self._keeper.extend_now,
-            listen=self._listen,
         )
         # A drain knows a queue to be empty by claims of its own alone, so nobody else may wait and claim meanwhile
-        by_caller = options.concurrency == 1 and options.mode is Mode.CONTINUOUS
-        self._waker = Waker(broker, options.queues, wake=lambda: inbox.put(None), by_caller=by_caller)
+        self._waker = Waker(
+            broker,
+            options.queues,
+            wake=lambda: inbox.put(None),
+            by_caller=options.mode is Mode.CONTINUOUS,
+            meanwhile=self._write_lines,
+        )
         self._consumer_broker = broker.dedicated(meanwhile=self._write_lines)
         self._consumer = Consumer(
             self._consumer_broker,
@@ -148,9 +152,6 @@ class Worker:
 
     def _write_lines(self) -> None:
         self._consumer.write_lines()
-
-    def _listen(self) -> None:
-        self._consumer.listen()
 
     def _start(self) -> None:
         self._executor.prepare()

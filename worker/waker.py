@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 from queueing import Broker, QueueingError
+from queueing.links import nothing
 
 PAUSE_SECONDS = 0.1  # a consumer whose own connection works must not spin because this one is refused
 LONGEST_WAIT_SECONDS = 1.0  # a lost hint costs no more than this
@@ -16,14 +17,21 @@ LONGEST_WAIT_SECONDS = 1.0  # a lost hint costs no more than this
 class Waker:
     """Blocks on the queues' hints while the consumer waits: on one thread, or on one for each queue of a cluster.
 
-    With `by_caller` it has no thread where one would do: it `is_direct`, and who waits calls `wait` itself.
+    With `by_caller` it has no thread where one would do: it `is_direct`, and who waits calls `wait` itself; `meanwhile`
+    is called in each wait.
     """
 
     def __init__(
-        self, broker: Broker, queues: Sequence[str], wake: Callable[[], None], *, by_caller: bool = False
+        self,
+        broker: Broker,
+        queues: Sequence[str],
+        wake: Callable[[], None],
+        *,
+        by_caller: bool = False,
+        meanwhile: Callable[[], object] = nothing,
     ) -> None:
         groups = [[queue] for queue in queues] if broker.queues_are_apart else [queues]
-        hints = [_Hints(broker.dedicated(), group) for group in groups]
+        hints = [_Hints(broker.dedicated(meanwhile=meanwhile), group) for group in groups]
         self.is_direct = by_caller and len(hints) == 1
         self._hints = hints[0]
         self._listeners = [] if self.is_direct else [_Listener(each, wake) for each in hints]

@@ -98,7 +98,6 @@ class Rig:
             leases=self.leases,
             report=self.report if reports_itself or listens else self.inbox.put,
             extend=self.keeper.extend_now,
-            listen=self.listen,
         )
         self.waker = Waker(self.broker, queues, wake=lambda: self.inbox.put(None), by_caller=listens)
         self.consumer = Consumer(
@@ -126,10 +125,6 @@ class Rig:
     def write_lines(self) -> None:
         """Write log lines while the server works, as a worker does."""
         self.consumer.write_lines()
-
-    def listen(self) -> None:
-        """Let the handler's thread wait for hints, as a worker of one slot does."""
-        self.consumer.listen()
 
     def await_outcome(self) -> None:
         """Wait until an attempt ended and the consumer knows it."""

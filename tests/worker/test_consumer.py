@@ -16,7 +16,7 @@ from redis.exceptions import BusyLoadingError, ResponseError
 from queueing import Backoff, Broker, Inspector, NewJob, Policy, QueueingError, State
 from tests.faults import Fault
 from tests.system.processes import wait_until
-from tests.worker.rig import WAIT_SECONDS, Gate, Rig, suspected
+from tests.worker.rig import WAIT_SECONDS, Gate, Rig, echo, suspected
 from worker.context import JobContext
 from worker.errors import GiveUp, RetryLater
 
@@ -638,13 +638,81 @@ def test_an_error_of_the_program_met_by_who_waits_is_met_by_the_main_thread(list
         listening.consumer.run_once()
 
 
-def test_several_slots_do_not_wait_on_a_thread_that_runs_attempts(make_rig: MakeRig) -> None:
-    rig = make_rig(concurrency=2)
+# Several slots
+
+
+def test_several_slots_report_together_once_no_attempt_waits_for_a_thread(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector
+) -> None:
+    rig = make_rig(concurrency=4, reports_itself=True)
+    enqueue(broker, 40)
+
+    rig.consumer.run_once()
+
+    assert rig.inbox.get(timeout=WAIT_SECONDS) is None
+    wait_until(lambda: rig.consumer.is_idle)
+    assert count_of(inspector, State.SUCCEEDED) == 40
+    assert {verb for verbs in rig.faults.trips for verb in verbs} == {"claim"}
+    assert len(rig.faults.trips) <= 41
+
+
+def test_an_attempt_that_ended_is_reported_while_the_others_go_on(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector, gate: Gate
+) -> None:
+    rig = make_rig(handlers={"gate": gate, "echo": echo}, concurrency=3, reports_itself=True)
+    enqueue(broker, 2, kind="gate")
+    (job_id,) = enqueue(broker, 1)  # the newest, so its attempt ends while two others wait for a thread
+
+    rig.consumer.run_once()
+    gate.next_started()
+    gate.next_started()
+
+    wait_until(lambda: inspector.job(job_id).state is State.SUCCEEDED)
+    assert count_of(inspector, State.RUNNING) == 2
+    gate.opened.set()
+    wait_until(lambda: rig.consumer.is_idle)
+
+
+def test_several_slots_have_a_thread_that_waits_for_a_hint_while_others_run_attempts(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector, gate: Gate
+) -> None:
+    rig = make_rig(handlers={"gate": gate, "echo": echo}, concurrency=2, listens=True)
+    enqueue(broker, 1, kind="gate")
+    rig.consumer.run_once()
+    gate.next_started()
     rig.consumer.wait(0)
 
-    assert not rig.waker.is_direct
-    assert rig.consumer.run_once() is False
-    assert ["claim"] in rig.faults.trips
+    for number in range(1, 4):
+        submitted_at = time.monotonic()
+        enqueue(broker, 1)
+        wait_until(lambda number=number: count_of(inspector, State.SUCCEEDED) == number)
+
+        assert time.monotonic() - submitted_at < 0.9
+    gate.opened.set()
+    wait_until(lambda: rig.consumer.is_idle)
+
+
+@pytest.mark.parametrize("holder", ["wait", "is_idle"])
+def test_an_outcome_that_is_left_while_the_main_thread_looks_is_reported_by_it(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector, gate: Gate, holder: str
+) -> None:
+    rig = make_rig(handlers={"echo": gate}, concurrency=2, reports_itself=True)
+    (job_id,) = enqueue(broker, 1)
+    rig.consumer.run_once()
+    gate.next_started()
+
+    with rig.consumer._turn:
+        gate.opened.set()
+        wait_until(lambda: len(rig.consumer._finished) == 1)
+        wait_until(lambda: len(rig.executor._orders._idle) == 2)  # it found somebody at it, and looks no more
+    if holder == "is_idle":
+        assert not rig.consumer.is_idle
+    began = time.monotonic()
+    rig.consumer.wait(WAIT_SECONDS)
+    rig.consumer.run_once()
+
+    assert time.monotonic() - began < WAIT_SECONDS / 2
+    assert inspector.job(job_id).state is State.SUCCEEDED
 
 
 # Lost leases
