@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-import secrets
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from queueing import scripts
 from queueing.backoff import Backoff
@@ -34,7 +35,6 @@ from queueing.jobs import (
     JobError,
     NewJob,
     State,
-    from_ms,
     is_queue_name,
     new_job_id,
     queue_of,
@@ -44,7 +44,7 @@ from queueing.jobs import (
 )
 from queueing.keys import QueueKeys, queue_keys, submission_digest, unique_digest
 from queueing.limits import DEFAULT_RETENTION, Retention, limits_to_meta
-from queueing.links import Argument, Link, nothing
+from queueing.links import Argument, Command, Link, nothing
 from queueing.scripts import Call
 
 MAX_JOBS_A_CALL = 1_000  # an enqueue of this many keeps the server busy for about 10 ms
@@ -77,8 +77,7 @@ class Reaped:
 Succeeded = tuple[Claimed, bytes | None]  # an attempt that succeeded, and its result (JSON)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """A call and how to read its reply, so that several can share one round trip (`Broker.exchange`)."""
 
     call: Call
@@ -107,6 +106,10 @@ class Broker:
         `meanwhile` is called in each trip, while the server works; in a cluster by several threads at once.
         """
         return Broker(self._client, self.policy, link=held_link_to(self._client, socket_timeout_seconds, meanwhile))
+
+    def interrupt(self) -> None:
+        """End the call that another thread is in, of a dedicated broker; that raises StoreUnavailable there."""
+        self._link.interrupt()
 
     def close(self) -> None:
         """Give up the connection of a dedicated broker."""
@@ -388,8 +391,21 @@ class Broker:
 
         Needs a dedicated broker whose socket timeout is longer. A hint carries no job: claim to get one.
         """
-        keys = [_keys(queue).wake for queue in queues]
-        return self._ask(queues[0], "BLPOP", *keys, max(timeout_seconds, 0.001)) is not None
+        return self._ask(queues[0], *_hint_command(queues, timeout_seconds)) is not None
+
+    def make_after_hint(self, queue: str, timeout_seconds: float, step: Step) -> Any:
+        """Block as `wait_for_hint` does, then make a step, all in one round trip; returns its value or a QueueingError.
+
+        The server has both from the beginning, so between the hint and the step lies no way to here and back.
+        """
+        try:
+            commands = [_hint_command([queue], timeout_seconds), step.call.command()]
+            _hint, reply = self._link.execute_many(commands, [queue] * 2)
+        except RedisError as error:
+            raise scripts.translate(error) from error
+        if isinstance(reply, NoScriptError):
+            return self.exchange([step])[0]
+        return scripts.translate(reply) if isinstance(reply, RedisError) else step.read(reply)
 
     # What people do to queues
 
@@ -458,7 +474,7 @@ class Extended:
 
 def new_claim_nonce() -> str:
     """Make the random part of the lease tokens of one claim."""
-    return secrets.token_hex(4)
+    return os.urandom(4).hex()
 
 
 _LOST_LEASE = JobError(
@@ -484,6 +500,10 @@ def _set_of(keys: QueueKeys, state: State) -> str:
     """Return the key of the set that holds the jobs of `state`."""
     key: str = getattr(keys, "scheduled" if state is State.RETRYING else state.value)
     return key
+
+
+def _hint_command(queues: Sequence[str], timeout_seconds: float) -> Command:
+    return ("BLPOP", *(_keys(queue).wake for queue in queues), max(timeout_seconds, 0.001))
 
 
 def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]], *, atomic: bool) -> Call:
@@ -512,15 +532,14 @@ _STATES = {state.encode(): state for state in State}
 
 
 def _read_enqueued(reply: list[list[Any]]) -> list[Enqueued]:
-    instant = functools.cache(lambda ms: from_ms(int(ms)))  # most jobs of a call have the same
     return [
         Enqueued(
             id=job_id.decode(),
             outcome=outcome.decode(),
             state=_STATES[state] if state else None,
             stamp=int(stamp),
-            created_at=instant(created_ms),
-            run_at=instant(due_ms),
+            created_ms=int(created_ms),
+            run_at_ms=int(due_ms),
             position=position or None,
             max_attempts=int(max_attempts),
             timeout_seconds=int(timeout_ms) / 1000 or None,
@@ -540,7 +559,7 @@ def _read_acks(reply: list[int]) -> list[bool]:
 def _read_claim(queue: str, reply: list[Any]) -> Claim:
     paused, stamp, due_in_ms, jobs, acks = reply
     return Claim(
-        jobs=tuple(_read_claimed(queue, job) for job in jobs),
+        jobs=tuple([_read_claimed(queue, job) for job in jobs]),
         stamp=int(stamp),
         due_in_ms=int(due_in_ms) if due_in_ms >= 0 else None,
         paused=paused == 1,
@@ -550,7 +569,7 @@ def _read_claim(queue: str, reply: list[Any]) -> Claim:
 
 def _read_claimed(queue: str, job: list[Any]) -> Claimed:
     job_id, token, attempt, crashes, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags, *origin = job
-    request_id, traceparent = (text.decode(errors="replace") if text else "" for text in origin)
+    request_id, traceparent = origin  # both None as a rule
     return Claimed(
         id=job_id.decode(),
         queue=queue,
@@ -560,10 +579,10 @@ def _read_claimed(queue: str, job: list[Any]) -> Claimed:
         attempt=attempt,
         max_attempts=int(max_attempts),
         timeout_ms=int(timeout_ms) if timeout_ms else None,
-        tags=tags_from_json(tags),
-        created_at=from_ms(int(created_ms)),
+        tags=tags_from_json(tags) if tags else (),
+        created_ms=int(created_ms),
         lease_token=token.decode(),
         crashes=crashes,
-        request_id=request_id,
-        traceparent=traceparent,
+        request_id=request_id.decode(errors="replace") if request_id else "",
+        traceparent=traceparent.decode(errors="replace") if traceparent else "",
     )

@@ -250,6 +250,11 @@ class ClusterLink:
         """Return the name of the server that has the queue."""
         return self._cluster.server_of(queue)[0]
 
+    def interrupt(self) -> None:
+        """End the trips that other threads are in, if nobody else uses their connections."""
+        for link in tuple(self._links.values()):
+            link.interrupt()
+
     def close(self) -> None:
         """Close all links."""
         for link in self._links.values():

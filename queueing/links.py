@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
+from hiredis import pack_command
 from redis import Redis
 from redis.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
 Argument = str | int | float | bytes
 Command = Sequence[Argument]
+
+MAX_JOINED_BYTES = 1024 * 1024  # what is longer costs more to copy than to send in pieces
 
 
 def nothing() -> None:
@@ -32,6 +38,9 @@ class Link(Protocol):
 
     def server_of(self, queue: str) -> str:
         """Return a name for the server that has a queue now."""
+
+    def interrupt(self) -> None:
+        """End the trip that another thread is in, with an error, and let none be made any more; unless it is shared."""
 
     def close(self) -> None:
         """Give up what the link holds."""
@@ -66,6 +75,9 @@ class PooledLink:
         """Return the name of the one server."""
         return ""
 
+    def interrupt(self) -> None:
+        """Leave others' trips alone."""
+
     def close(self) -> None:
         """Leave the pool to those who share it."""
 
@@ -82,6 +94,7 @@ class HeldLink:
         settings = {**pool.connection_kwargs, "socket_timeout": socket_timeout_seconds}
         self._connection = pool.connection_class(**settings)
         self._meanwhile = meanwhile
+        self._is_interrupted = False
 
     def execute(self, command: Command, queue: str = "") -> Any:  # noqa: ARG002
         """Run one command."""
@@ -92,14 +105,27 @@ class HeldLink:
 
     def execute_many(self, commands: Sequence[Command], queues: Sequence[str] = ()) -> list[Any]:  # noqa: ARG002
         """Send all commands, then read all replies."""
-        replies = _exchange(self._connection, commands, self._meanwhile)
+        replies = _exchange(self._connection, commands, self._while_the_server_works)
         if _is_demoted(replies):
             self._connection.disconnect()
         return replies
 
+    def _while_the_server_works(self) -> None:
+        if self._is_interrupted:  # before there was a connection
+            raise RedisConnectionError("the trip was interrupted")
+        self._meanwhile()
+
     def server_of(self, queue: str) -> str:  # noqa: ARG002
         """Return the name of the one server."""
         return ""
+
+    def interrupt(self) -> None:
+        """End what the connection waits for, as if the server had ended it; from then on each trip fails."""
+        self._is_interrupted = True
+        connected = self._connection._sock  # noqa: SLF001 - redis-py itself can only close it, while the other reads
+        if connected is not None:
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection."""
@@ -115,13 +141,25 @@ def _exchange(
     command; the next trip connects anew.
     """
     try:
-        connection.connect()  # type: ignore[no-untyped-call]  # sending would as well, but not ask Sentinels where
-        connection.send_packed_command(connection.pack_commands(commands))  # type: ignore[no-untyped-call]
+        if not connection.is_connected:
+            connection.connect()  # type: ignore[no-untyped-call]  # sending would as well, but not ask Sentinels where
+        connection.send_packed_command(_packed(commands))  # type: ignore[no-untyped-call]
         meanwhile()
         return [_read(connection) for _ in commands]
     except BaseException:
         connection.disconnect()  # type: ignore[no-untyped-call]
         raise
+
+
+def _packed(commands: Sequence[Command]) -> list[bytes]:
+    """Return commands as a server reads them, in one piece unless that is long.
+
+    The connection's own `pack_commands` gives the same bytes, and looks at each argument in Python before.
+    """
+    pieces = [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]  # its stub lacks a `...`
+    if len(pieces) > 1 and sum(map(len, pieces)) <= MAX_JOINED_BYTES:
+        return [b"".join(pieces)]
+    return pieces
 
 
 def _read(connection: AbstractConnection) -> Any:
@@ -136,8 +174,11 @@ def _is_demoted(replies: Sequence[Any]) -> bool:
 
     Its name may lead to the new primary, but this connection does not.
     """
-    return any(isinstance(reply, ReadOnlyError) or _lacks_replicas(reply) for reply in replies)
+    for reply in replies:
+        if isinstance(reply, ResponseError) and (isinstance(reply, ReadOnlyError) or _lacks_replicas(reply)):
+            return True
+    return False
 
 
-def _lacks_replicas(reply: Any) -> bool:
-    return isinstance(reply, ResponseError) and str(reply).startswith("NOREPLICAS")
+def _lacks_replicas(error: ResponseError) -> bool:
+    return str(error).startswith("NOREPLICAS")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from redis.exceptions import (
     ClusterDownError,
     NoPermissionError,
@@ -91,8 +92,7 @@ def _head(name: str, keys: QueueKeys) -> tuple[Argument, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One call of a script on one queue. `source` is the key that a script's `source` or `finished` stands for."""
 
     name: str
@@ -127,7 +127,10 @@ def run_many(link: Link, calls: Sequence[Call]) -> list[Any]:
         replies = _send(link, calls)
     except RedisError as error:
         raise translate(error) from error
-    return [translate(reply) if isinstance(reply, RedisError) else reply for reply in replies]
+    for n, reply in enumerate(replies):
+        if isinstance(reply, RedisError):
+            replies[n] = translate(reply)
+    return replies
 
 
 def _send(link: Link, calls: Sequence[Call]) -> list[Any]:

@@ -67,6 +67,11 @@ def trace_id_of(traceparent: str) -> str:
     return found[1] if found else ""
 
 
+def is_on() -> bool:
+    """Whether spans are made."""
+    return _tracer() is not None
+
+
 def span(
     name: str, kind: SpanKind, *, parent: str = "", attributes: Attributes | None = None
 ) -> AbstractContextManager[Span]:

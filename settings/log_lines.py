@@ -58,39 +58,45 @@ class LineFormatter(JsonFormatter):
 
     def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
         fields = {**self._head(record), **self._extras(record), **self._origin, "pid": record.process}
-        if error := self._error(record):
+        if record.exc_info and (error := self._error(record.exc_info)):
             fields["error"] = error
         if record.stack_info:
             fields["stack"] = record.stack_info
         return fields
 
     def _head(self, record: logging.LogRecord) -> dict[str, Any]:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
         return {
-            "time": time.replace("+00:00", "Z"),
+            "time": _time(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": _message(record),
         }
 
     def _extras(self, record: logging.LogRecord) -> dict[str, Any]:
-        return {
-            f"extra_{name}" if name in NOT_FOR_EXTRAS else str(name): value
-            for name, value in record.__dict__.items()
-            if not (name in NOT_EXTRAS or value is None or (isinstance(value, str) and not value) or _is_private(name))
-        }
+        extras = {}
+        for name, value in record.__dict__.items():
+            if name in NOT_EXTRAS or value is None or (isinstance(value, str) and not value):
+                continue
+            if (shown := _name_of_extra(name)) is not None:
+                extras[shown] = value
+        return extras
 
-    def _error(self, record: logging.LogRecord) -> dict[str, str] | None:
-        if not record.exc_info or record.exc_info[1] is None:
+    def _error(self, exc_info: Any) -> dict[str, str] | None:
+        error = exc_info[1]
+        if error is None:
             return None
-        error = record.exc_info[1]
-        stack = str(self.formatException(record.exc_info))
+        stack = str(self.formatException(exc_info))
         return {"type": type(error).__qualname__, "message": _text(error), "stack": stack}
 
     def _line(self, fields: dict[str, Any]) -> str:
         for max_chars in CUTS:
-            plain = _Plain(max_chars, self._is_secret)
-            found = {name: plain.item(name, value) for name, value in fields.items()}
+            plain, is_secret = _Plain(max_chars, self._is_secret), self._is_secret
+            found = {
+                name: value  # as it is, like most
+                if type(value) is str and len(value) <= max_chars and not is_secret(name)
+                else plain.item(name, value)
+                for name, value in fields.items()
+            }
             line = _ENCODER.encode({**found, "truncated": True} if plain.is_cut else found)
             if len(line) <= MAX_LINE_CHARS:
                 return line
@@ -108,11 +114,7 @@ class _Plain:
 
     def item(self, name: str, value: Any, depth: int = 0) -> Any:
         """Return the value of a name, unless the name says that it is secret."""
-        if self.is_secret(name):
-            return REDACTED
-        if type(value) is str and len(value) <= self.max_chars:  # as most are
-            return value
-        return self.value(value, depth)
+        return REDACTED if self.is_secret(name) else self.value(value, depth)
 
     def value(self, value: Any, depth: int) -> Any:
         """Return a value as JSON has it."""
@@ -153,8 +155,24 @@ class _Plain:
         return text[: self.max_chars]
 
 
-def _is_private(name: object) -> bool:
-    return isinstance(name, str) and name.startswith("_")
+def _time(instant: float) -> str:
+    """Return an instant (s since 1970) as UTC in ISO 8601, to the microsecond."""
+    fraction, second = math.modf(instant)
+    carried, microseconds = divmod(round(fraction * 1e6), 1_000_000)
+    return f"{_second(second + carried)}.{microseconds:06d}Z"
+
+
+@functools.lru_cache(maxsize=16)
+def _second(second: float) -> str:
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()  # most lines have that of the last one
+
+
+@functools.lru_cache(maxsize=1000)
+def _name_of_extra(name: object) -> str | None:
+    """Return the name under which an extra is shown, None for what is private."""
+    if isinstance(name, str) and name.startswith("_"):
+        return None
+    return f"extra_{name}" if name in NOT_FOR_EXTRAS else str(name)
 
 
 def _normal(name: str) -> str:

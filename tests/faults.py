@@ -92,6 +92,10 @@ class FaultyLink:
         """Return what the real link says."""
         return self._link.server_of(queue)
 
+    def interrupt(self) -> None:
+        """Interrupt the real link."""
+        self._link.interrupt()
+
     def close(self) -> None:
         """Close the real link."""
         self._link.close()

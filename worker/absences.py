@@ -56,8 +56,7 @@ class Absences:
 
     def clear(self, queue: str) -> None:
         """Note that a queue answers, unless it was noted in this turn that it does not."""
-        place = self._place(queue)
-        if place not in self._noted:
+        if self._away and (place := self._place(queue)) not in self._noted:
             self._away.pop(place, None)
 
     def begin_turn(self) -> list[str]:

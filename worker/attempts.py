@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 
 from queueing import Claimed
 from queueing.traces import Span, span, trace_id_of
 
-_current: ContextVar[Claimed | None] = ContextVar("attempt", default=None)
+running: ContextVar[Claimed | None] = ContextVar("attempt", default=None)  # in this thread: what it logs names it
 
 
 def log_fields(job: Claimed) -> dict[str, object]:
@@ -21,18 +20,8 @@ def log_fields(job: Claimed) -> dict[str, object]:
         "kind": job.kind,
         "attempt": job.attempt,
         "request_id": job.request_id,
-        "trace_id": trace_id_of(job.traceparent),
+        "trace_id": trace_id_of(job.traceparent) if job.traceparent else "",
     }
-
-
-@contextmanager
-def logged(job: Claimed) -> Iterator[None]:
-    """Let what is logged inside, in this thread, carry the fields of the attempt."""
-    token = _current.set(job)
-    try:
-        yield
-    finally:
-        _current.reset(token)
 
 
 class AttemptFilter(logging.Filter):
@@ -40,7 +29,7 @@ class AttemptFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Name the attempt, if there is one; no record is dropped."""
-        job = _current.get()
+        job = running.get()
         if job is not None:
             for name, value in log_fields(job).items():
                 if not hasattr(record, name):

@@ -124,7 +124,7 @@ class Occupant:
 
     def _strike(self, lease: Lease, error: type[AttemptInterrupted]) -> None:
         if error is JobCancelled:
-            lease.cancel_requested.set()
+            lease.request_cancel()
         if lease.interrupt(error):
             self._interrupt = None
 

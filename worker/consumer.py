@@ -8,9 +8,10 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
+
+import msgspec
 
 from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, StoreUnavailable, new_claim_nonce
 from queueing.broker import MAX_CLAIM, Succeeded
@@ -24,20 +25,20 @@ from worker.waker import LONGEST_WAIT_SECONDS, Waker
 
 logger = logging.getLogger(__name__)
 
+WAITS_A_LEASE = 10  # at least, for a hint: a lease is counted from the beginning of the wait in which it is got
 WAKE = None  # what the inbox carries besides outcomes
 
 
-@dataclass(slots=True)
-class _Plan:
+class _Plan(msgspec.Struct):
     """What one exchange says: what the steps report, one after the other, and what a claim after them acks.
 
     A claim is of the first of the queues; the others are asked after it.
     """
 
     queues: Sequence[str]
-    steps: list[Step] = field(default_factory=list)
-    reports: list[tuple[str, list[Outcome]]] = field(default_factory=list)
-    acked: list[Outcome] = field(default_factory=list)
+    steps: list[Step] = []
+    reports: list[tuple[str, list[Outcome]]] = []
+    acked: list[Outcome] = []
 
 
 class Consumer:
@@ -98,9 +99,10 @@ class Consumer:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs and nothing is left to report."""
+        """Whether nothing runs, nothing is left to report, and nothing may have been claimed that we do not know of."""
         with self._turn:
-            return self._executor.free == self._executor.concurrency and not self._unreported
+            is_empty = self._executor.free == self._executor.concurrency and not self._unreported
+            return is_empty and not self._is_listening
 
     def run_once(self) -> bool:
         """Report and claim in one round trip; returns whether anything was reported or claimed.
@@ -141,11 +143,40 @@ class Consumer:
 
     def _listen(self) -> None:
         """Wait for a hint and claim, on a thread that runs attempts: it has the attempt at hand that it so finds."""
-        self._waker.wait(self._due_in_seconds)
+        with self._turn:
+            wanted = self._room() if len(self._queues) == 1 else 0
+            step = self._claim_step(self._queues[0], wanted) if wanted > 0 else None
+        sent_at = time.monotonic()
+        lease_seconds = self._broker.policy.lease_ms / 1000  # which begin to count when the step is sent
+        reply = self._waker.wait(min(self._due_in_seconds, lease_seconds / WAITS_A_LEASE), step)
         with self._turn:
             self._is_listening = False
-            self._go_on(is_well=self._take_turn_or_leave_it())
+            is_well = self._take_hinted(reply, wanted, sent_at) if step else self._take_turn_or_leave_it()
+            self._go_on(is_well=is_well)
         self._hand_in()
+
+    def _take_hinted(self, reply: Any, wanted: int, sent_at: float) -> bool:
+        """Start what was claimed with a hint, or give it back when nothing is to be claimed any more.
+
+        Returns whether that went well.
+        """
+        self._absences.begin_turn()
+        if self._room() <= 0:
+            self._give_back_hinted(reply)
+            return True
+        try:
+            taken = self._take(reply, _Plan(self._queues), wanted, sent_at)
+        except QueueingError:
+            return False
+        return self._take_turn_or_leave_it() if taken == wanted and self._room() > 0 else True
+
+    def _give_back_hinted(self, reply: Any) -> None:
+        """Release what was claimed with a hint; when the reply was lost or cut off, by having it told again."""
+        if not isinstance(reply, Claim):
+            reply = self._send([self._claim_step(self._queues[0], 0)])[0]
+        if isinstance(reply, Claim):
+            self._open_claims.clear()
+            self._send([self._broker.release_step(job) for job in reply.jobs])
 
     def _go_on(self, *, is_well: bool) -> None:
         """Let a thread wait for hints if slots are free, or else the main thread see to what is left to do."""
@@ -183,6 +214,11 @@ class Consumer:
                 self._waker.arm(min(self._due_in_seconds, timeout_seconds))
         if not self._finished or self.is_cut_off:
             self._receive(timeout_seconds)
+
+    def claim_no_more(self) -> None:
+        """Let nothing be claimed any more, and nobody wait for a hint."""
+        self.claiming = False
+        self._waker.stop()
 
     def wake(self) -> None:
         """End a `wait`; may be called from any thread and from a signal handler."""
@@ -236,7 +272,10 @@ class Consumer:
 
     def _wanted(self, freed: int = 0) -> int:
         """Return how many jobs to claim now, when that many slots more will be free."""
-        if not self.claiming or self._is_stopping() or self._is_listening:
+        return 0 if self._is_listening else self._room(freed)
+
+    def _room(self, freed: int = 0) -> int:
+        if not self.claiming or self._is_stopping():
             return 0
         wanted = min(self._executor.free + freed, self._executor.concurrency, MAX_CLAIM)
         return wanted if self._jobs_left is None else min(wanted, self._jobs_left)

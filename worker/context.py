@@ -70,11 +70,11 @@ class JobContext:
     @property
     def cancel_requested(self) -> bool:
         """Whether somebody cancelled the job while it runs."""
-        return self._lease.cancel_requested.is_set()
+        return self._lease.cancel_requested
 
     def wait(self, seconds: float) -> bool:
         """Wait up to `seconds`; returns True as soon as the job is cancelled."""
-        return self._lease.cancel_requested.wait(seconds)
+        return self._lease.wait_for_cancel(seconds)
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Say how far the work is (0 to 1) and what it does; shown with the job within about a second."""

@@ -6,12 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from queue import Empty
 
 from django.db import connections
+from msgspec import structs
 
-from queueing import Claimed, JobError
+from queueing import Claimed, JobError, traces
 from worker.attempts import span_of
 from worker.errors import LeaseLost
 from worker.isolation import Cell, CellUnavailable, Isolation
@@ -88,8 +88,10 @@ class Executor:
         leases = [Lease(job, lease_seconds=lease_seconds, claimed_at=claimed_at) for job in jobs]
         for lease in leases:
             self._leases.add(lease)
-        if any(lease.job.crashes for lease in self._leases):
-            self.beware()
+        for lease in self._leases:
+            if lease.job.crashes:
+                self.beware()
+                break
         is_apart = time.monotonic() < self._careful_until
         self._orders.put([(lease, is_apart) for lease in leases])
 
@@ -135,10 +137,12 @@ class Executor:
             order()
 
     def _run(self, lease: Lease, is_apart: bool, cell: Cell) -> Outcome:
-        """Run an attempt in its span: what it leads to belongs below that."""
+        """Run an attempt in its span, where spans are made: what it leads to belongs below that."""
+        if not traces.is_on():
+            return self._run_here_or_apart(lease, is_apart, cell)
         with span_of(lease.job) as span:
             if span.traceparent:
-                lease.job = replace(lease.job, traceparent=span.traceparent)
+                lease.job = structs.replace(lease.job, traceparent=span.traceparent)
             outcome = self._run_here_or_apart(lease, is_apart, cell)
             span.note({"jobapi.outcome": outcome.verdict})
             if outcome.error:

@@ -106,8 +106,8 @@ class LeaseKeeper:
                 self._lose(lease)
                 continue
             lease.renew(sent_at)
-            if answer.cancel_requested and not lease.cancel_requested.is_set():
-                lease.cancel_requested.set()
+            if answer.cancel_requested and not lease.cancel_requested:
+                lease.request_cancel()
                 lease.interrupt(JobCancelled)
         return sum(answer.held for answer in answers)
 

@@ -162,8 +162,9 @@ class Cell:
         return outcome_of(lease, started, verdict)
 
     def close(self) -> None:
-        """End the process; another is made when it is needed again."""
-        self._end()
+        """End the process, if there is one; another is made when it is needed again."""
+        if self._wires is not None:
+            self._end()
 
     @property
     def is_open(self) -> bool:

@@ -29,7 +29,8 @@ class Lease:
     def __init__(self, job: Claimed, *, lease_seconds: float, claimed_at: float) -> None:
         self.job = job
         self.lease_seconds = lease_seconds
-        self.cancel_requested = threading.Event()
+        self.cancel_requested = False
+        self._cancelled: threading.Event | None = None  # once somebody waits for it
         self._lock = threading.Lock()
         self._strike: Strike | None = None
         self._interrupted = False
@@ -51,11 +52,27 @@ class Lease:
 
     def is_held(self, now: float) -> bool:
         """Whether the attempt may still be reported."""
-        return now < min(self.deadline, self._lost_at)
+        return now < self.deadline and now < self._lost_at
 
     def lose(self) -> None:
         """Note that the lease is gone."""
         self._lost_at = min(self._lost_at, time.monotonic())
+
+    def request_cancel(self) -> None:
+        """Note that somebody cancelled the job, which ends a `wait_for_cancel`."""
+        with self._lock:
+            self.cancel_requested = True
+            cancelled = self._cancelled
+        if cancelled is not None:
+            cancelled.set()
+
+    def wait_for_cancel(self, seconds: float) -> bool:
+        """Wait up to `seconds`; returns True as soon as the job is cancelled."""
+        with self._lock:
+            if self._cancelled is None:
+                self._cancelled = threading.Event()
+            cancelled = self._cancelled
+        return self.cancel_requested or cancelled.wait(seconds)
 
     def is_stuck(self, now: float) -> bool:
         """Whether the handler was interrupted, by its time limit or for a lost lease, and does not end."""

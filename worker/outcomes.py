@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 from django.db import close_old_connections
+from django.db.backends.signals import connection_created
 
 from queueing import JobError, PayloadCorrupt, encode_result
-from worker.attempts import logged
+from worker.attempts import running
 from worker.context import JobContext
 from worker.errors import GiveUp, JobCancelled, LeaseLost, RetryLater
 from worker.leases import Lease
@@ -19,8 +22,7 @@ from worker.registry import Handler
 UNKNOWN_KIND_DELAY_MS = 30_000  # long enough for a rolling deploy to bring the worker that knows the kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended.
 
     `verdict` is succeeded, failed, crashed (it killed its process), dead, cancelled, or lost (which is not reported).
@@ -54,11 +56,32 @@ def outcome_of(lease: Lease, started: float, verdict: Verdict) -> Outcome:
 
 def judge(lease: Lease, handlers: Mapping[str, Handler], extend: Callable[[Lease], None]) -> Verdict:
     """Run the handler and turn what it returns or raises into a verdict; raises nothing."""
-    close_old_connections()
+    _close_old_connections()
+    attempt = running.set(lease.job)
     try:
-        with logged(lease.job):
-            return _judge(lease, handlers, extend)
+        return _judge(lease, handlers, extend)
     finally:
+        running.reset(attempt)
+        _close_old_connections()
+
+
+class _OfThread(threading.local):
+    has_connected = False  # to Django's database, ever
+
+
+_of_thread = _OfThread()
+
+
+def _note_connection(**_signal: Any) -> None:
+    _of_thread.has_connected = True
+
+
+connection_created.connect(_note_connection)
+
+
+def _close_old_connections() -> None:
+    """Do so in a thread that ever had a connection: most handlers need none, and the question is not cheap."""
+    if _of_thread.has_connected:
         close_old_connections()
 
 

@@ -241,7 +241,7 @@ class Worker:
 
     def _finish_last(self) -> None:
         """Let the last jobs of a limited life end: the grace is for what a request to stop meets."""
-        self._consumer.claiming = False
+        self._consumer.claim_no_more()
         while not self._consumer.is_idle and not self._must_stop():
             if not self._step():
                 self._consumer.wait()
@@ -279,19 +279,18 @@ class Worker:
     def _shut_down(self) -> int:
         """Stop in order; returns the exit code of a forced stop, else 0.
 
-        1. Claim no more, and report as failed what is stuck. 2. Let what runs finish, up to the grace, and report it.
-        3. Interrupt the rest and give it back, so that another worker starts it at once. 4. Stop maintenance and
-        waker. 5. Stop the lease keeper last: until then leases are kept.
+        1. Claim no more, wait for no hint, and report as failed what is stuck. 2. Let what runs finish, up to the
+        grace, and report it. 3. Interrupt the rest and give it back, so that another worker starts it at once. 4. Stop
+        maintenance. 5. Stop the lease keeper last: until then leases are kept.
         """
         self._service.stopping()
         self._watchdog.stop()
-        self._consumer.claiming = False
+        self._consumer.claim_no_more()
         self._consumer.abandon([lease for lease in self._leases if lease.is_stuck(time.monotonic())])
         self._finish_running(time.monotonic() + self._options.grace_seconds)
         self._give_back()
         self._consumer.write_lines()
         self._executor.stop()
-        self._waker.stop()
         self._maintenance.stop()
         self._keeper.stop()
         self._consumer_broker.close()

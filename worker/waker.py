@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
+from typing import Any
 
-from queueing import Broker, QueueingError
+from queueing import Broker, QueueingError, Step
 from queueing.links import nothing
 
 PAUSE_SECONDS = 0.1  # a consumer whose own connection works must not spin because this one is refused
@@ -42,7 +43,7 @@ class Waker:
             listener.start()
 
     def stop(self, *, timeout_seconds: float = 0) -> None:
-        """Let the waiting end; it may still last for up to a second, which hardly anybody needs to wait for."""
+        """Let the waiting end, at once; where a step was to be made, nobody knows then whether it was."""
         self._hints.stop()
         for listener in self._listeners:
             listener.stop()
@@ -54,9 +55,12 @@ class Waker:
         for listener in self._listeners:
             listener.arm(timeout_seconds)
 
-    def wait(self, timeout_seconds: float) -> None:
-        """Return at the next hint, or after the time, a second at most; on one thread at a time, of a direct one."""
-        self._hints.wait(timeout_seconds)
+    def wait(self, timeout_seconds: float, step: Step | None = None) -> Any:
+        """Return at the next hint, or after the time, a second at most; on one thread at a time, of a direct one.
+
+        A step, of one queue alone, is made then in the same round trip: returns its value, or a QueueingError.
+        """
+        return self._hints.wait(timeout_seconds, step)
 
 
 class _Hints:
@@ -68,21 +72,31 @@ class _Hints:
         self._lock = threading.Lock()
         self._is_stopped = False
 
-    def wait(self, timeout_seconds: float) -> None:
+    def wait(self, timeout_seconds: float, step: Step | None = None) -> Any:
         """Block for a hint; a database that cannot be reached is the consumer's to notice."""
+        reply = None
         with self._lock:
             try:
                 if not self._is_stopped:
-                    self._broker.wait_for_hint(self._queues, min(timeout_seconds, LONGEST_WAIT_SECONDS))
-            except QueueingError:
+                    reply = self._wait(min(timeout_seconds, LONGEST_WAIT_SECONDS), step)
+            except QueueingError as error:
                 self._broker.close()
-                time.sleep(PAUSE_SECONDS)
+                if not self._is_stopped:
+                    time.sleep(PAUSE_SECONDS)
+                reply = error
         if self._is_stopped:
             self._close()
+        return reply
+
+    def _wait(self, timeout_seconds: float, step: Step | None) -> Any:
+        if step is None:
+            return self._broker.wait_for_hint(self._queues, timeout_seconds)
+        return self._broker.make_after_hint(self._queues[0], timeout_seconds, step)
 
     def stop(self) -> None:
-        """Wait no more, and close the connection, now or at the end of what waits."""
+        """Wait no more, end what waits, and close the connection."""
         self._is_stopped = True
+        self._broker.interrupt()
         self._close()
 
     def _close(self) -> None:
@@ -111,7 +125,7 @@ class _Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the thread end, at the latest after the second for which it may still block."""
+        """Let the thread end."""
         self._hints.stop()
         self._orders.put(None)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
+from msgspec import structs
 
 from queueing import (
     Claimed,
@@ -148,7 +149,7 @@ class QueueMachine(World):
     @rule(new=new_jobs, minutes=st.sampled_from([-10, 10]))
     def enqueue_with_run_at(self, new: NewJob, minutes: int) -> None:
         instant = from_ms(self.clock.server_ms() + minutes * MINUTE_MS)
-        self._enqueue([(new_job_id(QUEUE), dataclasses.replace(new, delay_seconds=None, run_at=instant))])
+        self._enqueue([(new_job_id(QUEUE), structs.replace(new, delay_seconds=None, run_at=instant))])
 
     def _enqueue(self, pairs: list[tuple[str, NewJob]], *, atomic: bool = False) -> None:
         replies: list[Enqueued] = []
@@ -173,7 +174,7 @@ class QueueMachine(World):
         job_id, new = pair
         if new.run_at is None:
             return pair
-        return job_id, dataclasses.replace(new, run_at=from_ms(to_ms(new.run_at) + self.clock.passed_ms))
+        return job_id, structs.replace(new, run_at=from_ms(to_ms(new.run_at) + self.clock.passed_ms))
 
     def _put(self, reply: Enqueued) -> None:
         job = self.model.jobs[reply.id]
@@ -343,14 +344,14 @@ class QueueMachine(World):
         pool = (old if token == "old" else held) or self.leases or [self._invented()]
         attempt = pool[pick % len(pool)]
         if token == "other":
-            return dataclasses.replace(attempt, lease_token=self._attempt(pick + 1, "own").lease_token)
-        return dataclasses.replace(attempt, lease_token="1-garbage") if token == "garbage" else attempt
+            return structs.replace(attempt, lease_token=self._attempt(pick + 1, "own").lease_token)
+        return structs.replace(attempt, lease_token="1-garbage") if token == "garbage" else attempt
 
     @staticmethod
     def _invented() -> Claimed:
         return Claimed(
             id=new_job_id(QUEUE), queue=QUEUE, kind="echo", payload=b"1", payload_crc=0, attempt=1, max_attempts=1,
-            timeout_ms=None, tags=(), created_at=datetime.now(UTC), lease_token="2-invented",
+            timeout_ms=None, tags=(), created_ms=to_ms(datetime.now(UTC)), lease_token="2-invented",
         )  # fmt: skip
 
     # Maintenance and people

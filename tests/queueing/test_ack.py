@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 from redis import Redis
 
 from queueing import Broker, Inspector, LeaseLost, NewJob, Policy, Retention, State
@@ -71,7 +70,7 @@ def test_ack_with_another_jobs_token_raises_lease_lost(broker: Broker) -> None:
     mine, other = claimed_job(broker), claimed_job(broker)
 
     with pytest.raises(LeaseLost):
-        broker.ack(dataclasses.replace(mine, lease_token=other.lease_token))
+        broker.ack(structs.replace(mine, lease_token=other.lease_token))
 
 
 @pytest.mark.parametrize("token", ["", "0", "garbage"])
@@ -79,7 +78,7 @@ def test_ack_with_an_invented_token_raises_lease_lost(token: str, broker: Broker
     job = claimed_job(broker)
 
     with pytest.raises(LeaseLost):
-        broker.ack(dataclasses.replace(job, lease_token=token))
+        broker.ack(structs.replace(job, lease_token=token))
 
 
 def test_ack_with_no_token_of_a_job_that_never_ran_raises_lease_lost(broker: Broker) -> None:
@@ -87,7 +86,7 @@ def test_ack_with_no_token_of_a_job_that_never_ran_raises_lease_lost(broker: Bro
     waiting = broker.enqueue(QUEUE, NewJob.of("echo"))
 
     with pytest.raises(LeaseLost):
-        broker.ack(dataclasses.replace(job, id=waiting.id, lease_token=""))
+        broker.ack(structs.replace(job, id=waiting.id, lease_token=""))
 
 
 def test_ack_of_a_reaped_job_raises_lease_lost(broker: Broker, valkey: Redis, inspector: Inspector) -> None:
@@ -160,7 +159,7 @@ def test_a_stale_ack_is_counted(broker: Broker, inspector: Inspector) -> None:
     job = claimed_job(broker)
 
     with pytest.raises(LeaseLost):
-        broker.ack(dataclasses.replace(job, lease_token="garbage"))
+        broker.ack(structs.replace(job, lease_token="garbage"))
 
     assert inspector.stats(QUEUE).counters["stale"] == 1
 

@@ -32,6 +32,26 @@ def test_a_value_comes_back_as_it_was(value: Any) -> None:
     assert decode(encode(value)) == value
 
 
+@given(values)
+def test_a_value_is_read_as_python_reads_it(value: Any) -> None:
+    text = json.dumps(value, indent=1).encode()
+
+    assert repr(decode(text)) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    "text", [b"-0", b"-0.0", b"1e400", b"NaN", b"\xef\xbb\xbf1", b'"\\ud800"', b'"\xed\xa0\x80"', b'{"a":1,"a":2}']
+)
+def test_what_is_no_longer_accepted_is_still_read(text: bytes) -> None:
+    assert repr(decode(text)) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("text", [b"", b"[1,]", b"\xff", b'"\xff"', b"1" * 5_000])
+def test_what_is_no_json_is_an_error(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode(text)
+
+
 @pytest.mark.parametrize("payload", [nested(MAX_DEPTH + 1), b"1" * (MAX_PAYLOAD_BYTES + 1)])
 def test_json_that_was_checked_before_keeps_to_the_limits_of_a_payload(payload: bytes) -> None:
     with pytest.raises((InvalidJob, PayloadTooLarge)):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from queueing.connections import (
 )
 from queueing.embedded import EmbeddedServer
 from queueing.jobs import new_job_id
-from queueing.links import HeldLink, Link, PooledLink
+from queueing.links import MAX_JOINED_BYTES, Command, HeldLink, Link, PooledLink, _packed
 from tests.queueing.proxy import FaultyProxy, answering
 from tests.queueing.states import QUEUE
 from tests.queueing.timetravel import MINUTE_MS, let_pass
@@ -153,6 +154,22 @@ def test_an_error_reply_stays_in_its_place_and_the_connection_is_kept(link: Link
 def test_a_single_error_reply_is_raised(link: Link) -> None:
     with pytest.raises(ResponseError):
         link.execute(("NONSENSE",))
+
+
+ARGUMENTS = ["é \0", "", b"", b"\xff\r\n", 0, -5, 10**30, 1.5, -0.0, 1e16, 1e20, 1e-7, math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("commands", [[("ECHO", argument)] for argument in ARGUMENTS] + [[("SET", *ARGUMENTS)] * 3])
+def test_commands_are_packed_as_the_client_packs_them(commands: list[Command], through_proxy: Redis) -> None:
+    connection = through_proxy.connection_pool.make_connection()
+
+    assert _packed(commands) == [b"".join(connection.pack_commands(commands))]
+
+
+def test_long_commands_are_sent_in_pieces() -> None:
+    long = ("SET", "key", b"x" * MAX_JOINED_BYTES)
+
+    assert _packed([long, ("PING",)]) == [*_packed([long]), *_packed([("PING",)])]
 
 
 def test_no_commands_make_no_trip(link: Link) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -282,6 +284,63 @@ def test_without_a_job_no_hint_comes(broker: Broker) -> None:
 
     dedicated.close()
     assert not woken
+
+
+def test_a_step_behind_a_hint_is_made_as_soon_as_that_comes(broker: Broker) -> None:
+    dedicated = broker.dedicated()
+    submit = threading.Timer(0.2, broker.enqueue, (QUEUE, NewJob.of("echo")))
+    began = time.monotonic()
+    submit.start()
+
+    claim = dedicated.make_after_hint(QUEUE, 5, dedicated.claim_step(QUEUE, "w", 1))
+
+    took = time.monotonic() - began
+    submit.join()
+    dedicated.close()
+    assert len(claim.jobs) == 1
+    assert 0.2 <= took < 2
+
+
+def test_a_step_behind_a_hint_is_made_though_none_comes_or_the_server_does_not_know_its_script(
+    broker: Broker, valkey: Redis
+) -> None:
+    dedicated = broker.dedicated()
+    for flush in (lambda: None, valkey.script_flush):
+        broker.enqueue(QUEUE, NewJob.of("echo"))
+        valkey.delete(KEYS.wake)
+        flush()
+
+        claim = dedicated.make_after_hint(QUEUE, 0.1, dedicated.claim_step(QUEUE, "w", 1))
+
+        assert len(claim.jobs) == 1
+    dedicated.close()
+
+
+def test_an_error_of_a_step_behind_a_hint_is_its_value(broker: Broker, valkey: Redis) -> None:
+    dedicated = broker.dedicated()
+    valkey.set(KEYS.ready, "damaged")
+
+    claim = dedicated.make_after_hint(QUEUE, 0.1, dedicated.claim_step(QUEUE, "w", 1))
+
+    dedicated.close()
+    assert isinstance(claim, QueueingError)
+
+
+def test_a_wait_for_a_hint_can_be_interrupted_also_before_it_has_begun(broker: Broker) -> None:
+    dedicated, other = broker.dedicated(), broker.dedicated()
+    interrupt = threading.Timer(0.2, dedicated.interrupt)
+    began = time.monotonic()
+    interrupt.start()
+    other.interrupt()
+
+    for each in (dedicated, other):
+        with pytest.raises(StoreUnavailable):
+            each.wait_for_hint([QUEUE], 1.9)
+
+    interrupt.join()
+    assert time.monotonic() - began < 1.5
+    dedicated.close()
+    other.close()
 
 
 def test_the_job_that_must_expire_before_it_is_due_expires(broker: Broker, valkey: Redis, inspector: Inspector) -> None:

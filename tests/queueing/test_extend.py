@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 from redis import Redis
 
 from queueing import Broker, Extended, Inspector
@@ -52,7 +51,7 @@ def test_extend_with_an_invented_token_changes_nothing(token: str, broker: Broke
     job = claimed_job(broker)
     before = dump(valkey)
 
-    replies = broker.extend([(dataclasses.replace(job, lease_token=token), b"1")])
+    replies = broker.extend([(structs.replace(job, lease_token=token), b"1")])
 
     after = dump(valkey)
     assert replies == [LOST]

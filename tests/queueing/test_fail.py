@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 from redis import Redis
 
 from queueing import Backoff, Broker, Inspector, JobError, LeaseLost, NewJob, Policy, State
@@ -174,7 +173,7 @@ def test_fail_with_an_invented_token_raises_lease_lost(broker: Broker) -> None:
     job = claimed_job(broker)
 
     with pytest.raises(LeaseLost) as raised:
-        broker.fail(dataclasses.replace(job, lease_token="garbage"), ERROR)
+        broker.fail(structs.replace(job, lease_token="garbage"), ERROR)
 
     assert raised.value.job_id == job.id
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 from redis import Redis
 
 from queueing import Broker, Inspector, LeaseLost, NewJob, State
@@ -106,6 +105,6 @@ def test_release_with_an_invented_token_raises_lease_lost(broker: Broker, inspec
     job = claimed_job(broker)
 
     with pytest.raises(LeaseLost):
-        broker.release(dataclasses.replace(job, lease_token="garbage"))
+        broker.release(structs.replace(job, lease_token="garbage"))
 
     assert inspector.job(job.id).state is State.RUNNING

@@ -12,7 +12,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from settings.log_lines import MAX_LINE_CHARS, REDACTED, REDACTED_NAMES, LineFormatter
@@ -50,6 +50,18 @@ def test_any_text_in_any_field_gives_one_line_that_parses_back_equal(message: st
     assert fields["message"] == message
     assert value in ("", None) or fields["a_field"] == value
     assert fields["a_map"] == {name: 1}
+
+
+@example(1.9999996)
+@example(59.9999999)
+@example(0.4999995)
+@given(st.floats(0, 4e9) | st.integers(0, 4 * 10**15).map(lambda microseconds: microseconds / 1e6))
+def test_the_time_is_that_of_datetime_to_the_microsecond(instant: float) -> None:
+    record = logging.makeLogRecord({"created": instant})
+
+    at = json.loads(LineFormatter().format(record))["time"]
+
+    assert at == dt.datetime.fromtimestamp(instant, dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def test_a_line_says_when_what_and_where() -> None:

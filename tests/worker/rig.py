@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any
 
@@ -175,7 +174,7 @@ def claimed(value: bytes = b"null", *, kind: str = "echo", token: str = "17-abcd
         "max_attempts": 5,
         "timeout_ms": None,
         "tags": (),
-        "created_at": datetime(2026, 11, 21, 8, tzinfo=UTC),
+        "created_ms": 1_795_248_000_000,
         "lease_token": token,
     }
     return Claimed(**{**fields, **changes})

@@ -2,15 +2,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from queueing import Broker, Claimed, NewJob
-from worker.attempts import AttemptFilter, logged
+from worker.attempts import AttemptFilter, running
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 logger = logging.getLogger("worker.tests")
+
+
+@contextmanager
+def logged(job: Claimed) -> Iterator[None]:
+    """Run what is inside as an attempt does."""
+    attempt = running.set(job)
+    yield
+    running.reset(attempt)
 
 
 @pytest.fixture

@@ -569,7 +569,7 @@ def listening(make_rig: MakeRig) -> Rig:
     """Give a rig of one slot whose thread waits for hints; its loop is not called any more."""
     rig = make_rig(listens=True, queues=["default", "other"])
     waits = threading.Event()
-    rig.faults.on_trip = lambda verbs: waits.set() if verbs == ["blpop"] else None
+    rig.faults.on_trip = lambda verbs: waits.set() if verbs[0] == "blpop" else None
     rig.consumer.wait(0)
     assert waits.wait(WAIT_SECONDS)
     return rig
@@ -638,6 +638,110 @@ def test_an_error_of_the_program_met_by_who_waits_is_met_by_the_main_thread(list
         listening.consumer.run_once()
 
 
+@pytest.fixture
+def make_listening(make_rig: MakeRig) -> Callable[..., Rig]:
+    """Let a rig of one slot and one queue wait for a hint, with its claim on the way already."""
+
+    def make(*faults: Fault, **options: Any) -> Rig:
+        rig = make_rig(listens=True, **options)
+        rig.faults.plan(*faults)
+        waits = threading.Event()
+        rig.faults.on_trip = lambda verbs: waits.set()
+        rig.consumer.wait(0)
+        assert waits.wait(WAIT_SECONDS)
+        return rig
+
+    return make
+
+
+def test_of_one_queue_a_job_is_claimed_in_the_round_trip_that_waits_for_its_hint(
+    make_listening: Callable[..., Rig], broker: Broker, inspector: Inspector
+) -> None:
+    rig = make_listening()
+    for number in range(1, 4):
+        enqueue(broker, 1)
+        wait_until(lambda number=number: count_of(inspector, State.SUCCEEDED) == number)
+    wait_until(lambda: len(rig.faults.trips) == 7)
+
+    assert rig.faults.trips == [["blpop", "claim"], ["claim"]] * 3 + [["blpop", "claim"]]
+
+
+def test_what_was_claimed_with_a_hint_is_started_though_the_reply_was_lost(
+    make_listening: Callable[..., Rig], broker: Broker, inspector: Inspector
+) -> None:
+    rig = make_listening(Fault.DROP_REPLY)
+    (job_id,) = enqueue(broker, 1)
+    wait_until(lambda: rig.consumer.unavailable_since is not None)
+
+    rig.consumer.run_once()
+    wait_until(lambda: inspector.job(job_id).state is State.SUCCEEDED)
+
+    assert inspector.job(job_id).attempt == 1
+
+
+@pytest.mark.parametrize("fault", [None, Fault.DROP_REPLY])
+def test_what_was_claimed_with_a_hint_as_a_stop_came_is_given_back(
+    make_listening: Callable[..., Rig], broker: Broker, inspector: Inspector, fault: Fault | None
+) -> None:
+    rig = make_listening(fault)
+    rig.is_stopping.set()
+    (job_id,) = enqueue(broker, 1)
+
+    wait_until(lambda: rig.consumer.is_idle)
+
+    job = inspector.job(job_id)
+    assert (job.state, job.attempt) == (State.READY, 0)
+    assert rig.faults.trips[-1] == ["release"]
+
+
+def test_who_waits_for_a_hint_waits_no_more_once_nothing_is_to_be_claimed(
+    make_listening: Callable[..., Rig], broker: Broker, inspector: Inspector
+) -> None:
+    rig = make_listening()
+    assert not rig.consumer.is_idle
+
+    rig.is_stopping.set()
+    rig.consumer.claim_no_more()
+    took = wait_until(lambda: rig.consumer.is_idle)
+    (job_id,) = enqueue(broker, 1)
+
+    assert took < 0.9
+    assert inspector.job(job_id).state is State.READY
+
+
+def test_a_lease_is_long_when_the_wait_for_its_job_is_over(
+    make_listening: Callable[..., Rig], broker: Broker, inspector: Inspector
+) -> None:
+    rig = make_listening(policy=Policy(lease_ms=1000))
+    wait_until(lambda: len(rig.faults.trips) > 3)
+
+    enqueue(broker, 1)
+    wait_until(lambda: count_of(inspector, State.SUCCEEDED) == 1)
+
+
+def test_slots_that_became_free_meanwhile_are_filled_as_soon_as_a_hint_comes(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector, gate: Gate
+) -> None:
+    rig = make_rig(handlers={"gate": gate, "slow": gate}, concurrency=2, listens=True)
+    enqueue(broker, 1, kind="gate")
+    rig.consumer.run_once()
+    gate.next_started()
+    rig.consumer.wait(0)
+    wait_until(lambda: ["blpop", "claim"] in rig.faults.trips)
+    gate.opened.set()
+    wait_until(lambda: count_of(inspector, State.SUCCEEDED) == 1)
+
+    gate.opened.clear()
+    began = time.monotonic()
+    enqueue(broker, 2, kind="slow")
+    gate.next_started()
+    gate.next_started()
+
+    assert time.monotonic() - began < 0.9
+    gate.opened.set()
+    wait_until(lambda: count_of(inspector, State.SUCCEEDED) == 3)
+
+
 # Several slots
 
 
@@ -689,7 +793,7 @@ def test_several_slots_have_a_thread_that_waits_for_a_hint_while_others_run_atte
 
         assert time.monotonic() - submitted_at < 0.9
     gate.opened.set()
-    wait_until(lambda: rig.consumer.is_idle)
+    wait_until(lambda: count_of(inspector, State.SUCCEEDED) == 4)
 
 
 @pytest.mark.parametrize("holder", ["wait", "is_idle"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
-from tests.worker.rig import claimed, lease_of
+from tests.worker.rig import WAIT_SECONDS, claimed, lease_of
 from worker.context import JobContext
 from worker.errors import LeaseLost
 from worker.leases import Lease
@@ -31,10 +32,22 @@ def test_a_cancel_request_is_seen_and_ends_a_wait() -> None:
     assert not context.cancel_requested
     assert not context.wait(0)
 
-    lease.cancel_requested.set()
+    lease.request_cancel()
 
     assert context.cancel_requested
     assert context.wait(60)
+
+
+def test_a_cancel_request_ends_a_wait_that_has_begun() -> None:
+    lease = lease_of(claimed())
+    ended: list[bool] = []
+    waiting = threading.Thread(target=lambda: ended.append(JobContext(lease, ignore).wait(60)))
+    waiting.start()
+
+    lease.request_cancel()
+
+    waiting.join(WAIT_SECONDS)
+    assert ended == [True]
 
 
 def test_progress_is_kept_with_a_note_of_at_most_200_characters() -> None:

@@ -119,7 +119,7 @@ def test_a_cancelled_job_is_told_and_its_handler_interrupted(
     rig.keeper.run_once()
     rig.work()
 
-    assert lease.cancel_requested.is_set()
+    assert lease.cancel_requested
     assert inspector.job(job_id).state is State.CANCELLED
 
 

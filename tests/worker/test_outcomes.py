@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from django.db import connections
 
 from tests.worker.rig import claimed, lease_of
+from worker import outcomes
 from worker.context import JobContext
 from worker.errors import AttemptTimeout, GiveUp, JobCancelled, LeaseLost, RetryLater
 from worker.leases import Lease
@@ -65,6 +68,36 @@ def test_an_attempt_whose_lease_is_over_does_not_begin() -> None:
     outcome = run_attempt(lease, {"tested": lambda payload, job: begun.append(payload)}, ignore)
 
     assert (outcome.verdict, begun) == ("lost", [])
+
+
+def test_old_connections_are_closed_around_each_attempt_in_a_thread_that_has_had_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[int] = []
+    monkeypatch.setitem(connections.settings["default"], "NAME", str(tmp_path / "database"))
+    monkeypatch.setattr(outcomes, "close_old_connections", lambda: looks.append(1))
+    counts: list[int] = []
+
+    def work() -> None:
+        for handler in (ask_nothing, ask_database, ask_nothing):
+            attempt(handler)
+            counts.append(len(looks))
+        connections.close_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert counts == [0, 1, 3]
+
+
+def ask_nothing(payload: Any, job: JobContext) -> None:
+    """Need no database."""
+
+
+def ask_database(payload: Any, job: JobContext) -> None:
+    """Connect to Django's database."""
+    connections["default"].ensure_connection()
 
 
 def test_none_is_no_result() -> None:

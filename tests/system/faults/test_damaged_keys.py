@@ -22,6 +22,7 @@ from queueing import (
     scripts,
 )
 from queueing.audit import audit_queue
+from queueing.jobs import to_ms
 from queueing.links import PooledLink
 from queueing.scripts import Call
 from tests.system.faults import damage
@@ -53,7 +54,7 @@ def calls(client: Redis, broker: Broker, ids: list[str], dice: random.Random) ->
     token = client.hget(KEYS.job(job_id), "tk") if client.type(KEYS.job(job_id)) == b"hash" else None
     job = Claimed(
         id=job_id, queue=QUEUE, kind="echo", payload=b"1", payload_crc=0, attempt=1, max_attempts=5, timeout_ms=None,
-        tags=(), created_at=damage.NEVER, lease_token=(token or b"0-0").decode(errors="replace"),
+        tags=(), created_ms=to_ms(damage.NEVER), lease_token=(token or b"0-0").decode(errors="replace"),
     )  # fmt: skip
     finished = dice.choice(["succeeded", "dead", "cancelled", "expired"])
     waiting = dice.choice([State.READY, State.SCHEDULED, State.DEAD, State.SUCCEEDED])

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from queueing import Claimed, Inspector, JobError, LeaseLost, State
+from queueing.jobs import to_ms
 from tests.queueing.dump import dump
 from tests.system.faults.rig import KEYS, QUEUE, Rig, work
 from tests.system.processes import RunWorker, wait_until
@@ -38,7 +39,7 @@ def claimed(rig: Rig, job_id: str, token: str) -> Claimed:
         max_attempts=job.max_attempts,
         timeout_ms=None,
         tags=(),
-        created_at=job.created_at,
+        created_ms=to_ms(job.created_at),
         lease_token=token,
     )
 
