@@ -53,4 +53,4 @@ def run_worker(valkey: Redis, tmp_path: Path) -> Iterator[Callable[..., RunWorke
 
     yield start
     for worker in started:
-        worker.kill()
+        worker.kill_all()

@@ -36,14 +36,20 @@ def is_running(pid: int) -> bool:
     return status.rpartition(") ")[2][0] != "Z"
 
 
-def is_session_alive(leader: int) -> bool:
-    """Whether any process runs in the session that a process began, be it gone or not."""
+def members_of(session: int) -> list[int]:
+    """Return the processes that run in the session that a process began, be it gone or not."""
+    found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(FileNotFoundError, ProcessLookupError):
-            state, _, _, session = path.read_text().rpartition(") ")[2].split()[:4]
-            if int(session) == leader and state != "Z":
-                return True
-    return False
+            state, _, _, sid = path.read_text().rpartition(") ")[2].split()[:4]
+            if int(sid) == session and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+def is_session_alive(leader: int) -> bool:
+    """Whether any process runs in the session that a process began."""
+    return bool(members_of(leader))
 
 
 class RunWorker:
@@ -92,3 +98,11 @@ class RunWorker:
         """End it as a crash would, if it has not ended yet."""
         self.process.kill()
         self.process.wait(WAIT_SECONDS)
+
+    def kill_all(self) -> None:
+        """End it and its children, which may outlive it for a second and claim what the next test submits."""
+        self.kill()
+        for pid in members_of(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not is_session_alive(self.pid))
