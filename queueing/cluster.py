@@ -180,6 +180,7 @@ class ClusterLink:
         self._cluster = cluster
         self._link_to = link_to
         self._links: dict[str, Link] = {}
+        self._is_interrupted = False
 
     def execute(self, command: Command, queue: str = "") -> Any:
         """Run one command on the server that has the queue."""
@@ -244,6 +245,8 @@ class ClusterLink:
     def _link(self, name: str, client: Redis) -> Link:
         if name not in self._links:
             self._links[name] = self._link_to(client)
+            if self._is_interrupted:
+                self._links[name].interrupt()
         return self._links[name]
 
     def server_of(self, queue: str) -> str:
@@ -251,7 +254,8 @@ class ClusterLink:
         return self._cluster.server_of(queue)[0]
 
     def interrupt(self) -> None:
-        """End the trips that other threads are in, if nobody else uses their connections."""
+        """End the trips that another thread is in, and let none be made any more; unless the links are shared."""
+        self._is_interrupted = True
         for link in tuple(self._links.values()):
             link.interrupt()
 

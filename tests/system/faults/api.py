@@ -159,6 +159,8 @@ class Callers:
         answer = self._find().ask(SUBMIT, "/api/v1/jobs", self._job, {"Idempotency-Key": key})
         self.answers.append(answer)
         if answer.status != 201:
+            if job_id := refused_id(answer):
+                book.write(ledger.ATTEMPTED, job=job_id)  # stored, less safely than was asked: it may run
             return False
         job_id = json.loads(answer.body)["id"]
         book.write(ledger.ATTEMPTED, job=job_id)
@@ -172,6 +174,12 @@ class Callers:
         while not self._submit(submission, book):
             assert time.monotonic() < give_up_at, "a submission was never accepted"
             time.sleep(PAUSE_SECONDS)
+
+
+def refused_id(answer: Answer) -> str | None:
+    """Return the id of the job that a refusal names: one that is stored, but not as safely as was asked."""
+    job_id: str | None = json.loads(answer.body).get("job_id") if answer.status == 503 else None
+    return job_id
 
 
 def statuses(answers: Sequence[Answer]) -> dict[str, dict[int, int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from queueing import Durability, NewJob
-from tests.system.faults.api import ANSWER_SECONDS, SUBMIT, Callers
+from tests.system.faults.api import ANSWER_SECONDS, SUBMIT, Callers, refused_id
 from tests.system.faults.rig import KEYS, Rig, work
 from tests.system.processes import wait_until
 from tests.topologies import DOWN_AFTER_SECONDS, SentinelGroup
@@ -86,7 +86,10 @@ def test_killing_the_primary_loses_no_replicated_job_and_everybody_follows(
         killed_server_a_replica_after=f"{max(back):.2f}",
     )
     assert verdict.lost == set()
-    assert verdict.unexpected == set()
+    # A primary that dies before it answers may have given the job to a worker; the one sent again is then another
+    unnamed = [answer for answer in submits if answer.status == 503 and not refused_id(answer)]
+    assert len(verdict.unexpected) <= len(unnamed)
+    assert verdict.unexpected.isdisjoint(rig.stored())
     assert verdict.disordered == []
     rig.assert_agreeing()
     assert max(away) <= SERVED_AGAIN_SECONDS
