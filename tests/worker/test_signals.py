@@ -25,7 +25,11 @@ def installed() -> Iterator[StopRequest]:
     yield stop
     for number, previous in before.items():
         signal.signal(number, previous)
-    os.close(signal.set_wakeup_fd(-1))
+    os.close(signal.set_wakeup_fd(-1))  # which ends a thread that listens
+    for thread in threading.enumerate():
+        if thread.name == "signals":
+            thread.join(WAIT_SECONDS)
+            assert not thread.is_alive()
     assert stop._bell is not None
     stop._bell.close()
 
