@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
 FORGET_MS = 30_000  # six beats missed
 TICK_SECONDS = 1.0  # progress is shown within this
+AGAIN_SECONDS = 0.1  # until an attempt over its time limit is looked at again that could not be interrupted yet
 
 
 class LeaseKeeper:
@@ -153,7 +154,7 @@ class LeaseKeeper:
 
     def _wait(self) -> None:
         now = time.monotonic()
-        limits = [lease.timeout_at - now for lease in self._leases]
+        limits = [lease.timeout_at - now for lease in self._leases if not lease.is_interrupted]
         tick = min(TICK_SECONDS, self._extend_after / 2)
-        self._leases.changed.wait(max(0.01, min([tick, *(limit for limit in limits if limit > 0)])))
+        self._leases.changed.wait(max(0.01, min([tick, *(limit if limit > 0 else AGAIN_SECONDS for limit in limits)])))
         self._leases.changed.clear()

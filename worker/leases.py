@@ -122,6 +122,11 @@ class Lease:
         """Whether the handler is in the part that may be interrupted."""
         return self._strike is not None
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the handler was interrupted, which is done once."""
+        return self._interrupted
+
     def interrupt(self, error: type[AttemptInterrupted]) -> bool:
         """Raise `error` in the handler's thread at its next step of Python, once; returns whether that was possible.
 

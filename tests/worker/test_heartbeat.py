@@ -14,10 +14,10 @@ from redis.exceptions import ResponseError
 
 from queueing import Broker, Inspector, NewJob, Policy, State, StoreUnavailable
 from tests.faults import Fault
-from tests.worker.rig import WAIT_SECONDS, WORKER, Gate, Rig
+from tests.worker.rig import WAIT_SECONDS, WORKER, Gate, Rig, claimed, lease_of
 from worker import heartbeat
 from worker.context import JobContext
-from worker.errors import LeaseLost
+from worker.errors import AttemptInterrupted, LeaseLost
 
 MakeRig = Callable[..., Rig]
 LONG = Policy(lease_ms=30_000)
@@ -160,6 +160,28 @@ def test_the_thread_wakes_when_the_time_limit_of_an_attempt_is_over(
 
     assert 0.05 <= took < 4.5
     assert inspector.job(job_id).state is State.RETRYING
+
+
+def test_an_attempt_whose_handler_had_not_begun_at_its_time_limit_is_interrupted_once_it_has(
+    make_rig: MakeRig, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine may run its thread that late; its time counts from when it begins."""
+    monkeypatch.setattr(heartbeat, "TICK_SECONDS", 60.0)
+    rig = make_rig(handlers={"gate": gate})
+    lease = lease_of(claimed(timeout_ms=1))
+    rig.leases.add(lease)
+    struck = threading.Event()
+
+    def strike(_error: type[AttemptInterrupted]) -> bool:
+        struck.set()
+        return True
+
+    rig.keeper.start()
+    time.sleep(0.3)
+    lease.enter(strike)
+
+    assert struck.wait(4.0)  # it would wait for 5 s, a sixth of a lease
+    rig.keeper.stop()
 
 
 def test_a_lease_that_the_server_has_not_is_lost_and_its_handler_interrupted(
