@@ -74,6 +74,7 @@ class Reaped:
     attempt: int
 
 
+_Pair = tuple[str, NewJob]  # a job's id, and the job
 Succeeded = tuple[Claimed, bytes | None]  # an attempt that succeeded, and its result (JSON)
 
 
@@ -218,17 +219,19 @@ class Broker:
         chunks = [pairs[start : start + MAX_JOBS_A_CALL] for start in range(0, len(pairs), MAX_JOBS_A_CALL)]
         calls = [_enqueue_call(keys, chunk, atomic=atomic) for chunk in chunks]
         if durability is Durability.REPLICATED:
-            return [enqueued for call in calls for enqueued in self._enqueue_replicated(call)]
+            both = zip(chunks, calls, strict=True)
+            return [enqueued for chunk, call in both for enqueued in self._enqueue_replicated(chunk, call)]
         replies = scripts.run_many(self._link, calls)
         for reply in replies:
             if isinstance(reply, QueueingError):
                 raise reply
-        return [enqueued for reply in replies for enqueued in _read_enqueued(reply)]
+        answered = zip(chunks, replies, strict=True)
+        return [enqueued for chunk, reply in answered for enqueued in _read_enqueued(chunk, reply)]
 
-    def _enqueue_replicated(self, call: Call) -> list[Enqueued]:
+    def _enqueue_replicated(self, pairs: Sequence[_Pair], call: Call) -> list[Enqueued]:
         """Store jobs and wait for the replicas; what is stored here alone may still run, so its id is named."""
         reply, reached = scripts.run_and_wait(self._link, call, self.policy.replicas, WAIT_MS)
-        enqueued = _read_enqueued(reply)
+        enqueued = _read_enqueued(pairs, reply)
         if reached < self.policy.replicas:
             reason = f"{reached} of {self.policy.replicas} replicas have it"
             raise DurabilityNotMet(Durability.REPLICATED, reason, enqueued[0].id)
@@ -506,46 +509,86 @@ def _hint_command(queues: Sequence[str], timeout_seconds: float) -> Command:
     return ("BLPOP", *(_keys(queue).wake for queue in queues), max(timeout_seconds, 0.001))
 
 
-def _enqueue_call(keys: QueueKeys, pairs: Sequence[tuple[str, NewJob]], *, atomic: bool) -> Call:
+def _enqueue_call(keys: QueueKeys, pairs: Sequence[_Pair], *, atomic: bool) -> Call:
     generation = pairs[0][0][-16:]  # of the id: as random as any other
     arguments: list[Argument] = [generation, IDEMPOTENCY_MS, DEFAULT_MAX_ATTEMPTS, int(atomic)]
     for job_id, job in pairs:
-        record, submission = job.record(), job.submission
-        arguments += (
-            job_id,
-            job.priority,
-            job.run_at_ms,
-            seconds_to_ms(job.delay_seconds or 0),
-            seconds_to_ms(job.ttl_seconds or 0),
-            "" if job.max_attempts is None else job.max_attempts,
-            "" if job.timeout_seconds is None else seconds_to_ms(job.timeout_seconds),
-            unique_digest(job.unique_key, job.owner) if job.unique_key is not None else "",
-            submission_digest(submission.key) if submission else "",
-            submission.fingerprint if submission else "",
-            len(record) // 2,
-            *record,
-        )
+        options, record = _options_of(job), job.record()
+        arguments += (job_id, len(options) // 2, len(record) // 2, *options, *record)
     return Call("enqueue", keys, arguments)
+
+
+def _options_of(job: NewJob) -> list[Argument]:
+    """Return what is not as usual of a job, in pairs of name and value."""
+    options = _times_of(job)
+    if job.priority:
+        options += ("priority", job.priority)
+    if job.max_attempts is not None:
+        options += ("max_attempts", job.max_attempts)
+    if job.unique_key is not None:
+        options += ("unique", unique_digest(job.unique_key, job.owner))
+    if job.submission is not None:
+        digest, fingerprint = submission_digest(job.submission.key), job.submission.fingerprint
+        options += ("submission", digest, "fingerprint", fingerprint)
+    return options
+
+
+def _times_of(job: NewJob) -> list[Argument]:
+    times: list[Argument] = []
+    if job.run_at is not None:
+        times += ("run_at_ms", job.run_at_ms)
+    if job.delay_seconds:
+        times += ("delay_ms", seconds_to_ms(job.delay_seconds))
+    if job.ttl_seconds is not None:
+        times += ("ttl_ms", seconds_to_ms(job.ttl_seconds))
+    if job.timeout_ms is not None:
+        times += ("timeout_ms", job.timeout_ms)
+    return times
 
 
 _STATES = {state.encode(): state for state in State}
 
 
-def _read_enqueued(reply: list[list[Any]]) -> list[Enqueued]:
+def _read_enqueued(pairs: Sequence[_Pair], reply: list[Any]) -> list[Enqueued]:
+    now, max_attempts, timeout_ms, position, jobs = reply
+    now_ms, usual = int(now), (int(max_attempts), int(timeout_ms))
     return [
-        Enqueued(
-            id=job_id.decode(),
-            outcome=outcome.decode(),
-            state=_STATES[state] if state else None,
-            stamp=int(stamp),
-            created_ms=int(created_ms),
-            run_at_ms=int(due_ms),
-            position=position or None,
-            max_attempts=int(max_attempts),
-            timeout_seconds=int(timeout_ms) / 1000 or None,
-        )
-        for job_id, outcome, state, stamp, created_ms, due_ms, position, max_attempts, timeout_ms in reply
+        _created(pair, now_ms, found, position, usual) if type(found) is int else _found(pair, found, usual)
+        for pair, found in zip(pairs, jobs, strict=True)
     ]
+
+
+def _created(pair: _Pair, now_ms: int, stamp: int, position: int, usual: tuple[int, int]) -> Enqueued:
+    """Return what became of a job that is ready."""
+    job_id, job = pair
+    return Enqueued(
+        id=job_id,
+        outcome="created",
+        state=State.READY,
+        stamp=stamp,
+        created_ms=now_ms,
+        run_at_ms=now_ms,
+        position=position or None,
+        max_attempts=job.max_attempts or usual[0],
+        timeout_seconds=(job.timeout_ms or usual[1]) / 1000 or None,
+    )
+
+
+def _found(pair: _Pair, found: list[Any], usual: tuple[int, int]) -> Enqueued:
+    """Return what became of a job that is not ready, or that was not stored."""
+    job, (job_id, outcome, state, stamp, created_ms, due_ms) = pair[1], found
+    is_created = outcome == b"created"
+    return Enqueued(
+        id=job_id.decode(),
+        outcome=outcome.decode(),
+        state=_STATES[state] if state else None,
+        stamp=int(stamp),
+        created_ms=int(created_ms),
+        run_at_ms=int(due_ms),
+        position=None,
+        max_attempts=(job.max_attempts or usual[0]) if is_created else 0,
+        timeout_seconds=((job.timeout_ms or usual[1]) / 1000 or None) if is_created else None,
+    )
 
 
 def _read_state(reply: bytes) -> State:

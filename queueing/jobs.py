@@ -178,6 +178,11 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
         """When the job may first run, ms since 1970; 0 for at once."""
         return to_ms(self.run_at) if self.run_at is not None else 0
 
+    @property
+    def timeout_ms(self) -> int | None:
+        """How long an attempt may take, in whole ms; None for as long as the queue says."""
+        return None if self.timeout_seconds is None else seconds_to_ms(self.timeout_seconds)
+
     def record(self) -> list[str | int | bytes]:
         """Return the fields that are stored as given, in pairs of name and value (keys.py has the names)."""
         fields: list[str | int | bytes] = ["k", self.kind, "p", self.payload, "c", checksum(self.payload)]

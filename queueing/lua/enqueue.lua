@@ -15,18 +15,19 @@
 -- ARGV[6] idempotency_ms      how long a submission is remembered
 -- ARGV[7] max_attempts        of jobs that name none, unless the queue has a number of its own
 -- ARGV[8] atomic              1 stores all jobs or none: when one is refused no other is stored
--- ARGV[9...] jobs             for each: id, priority, run_at_ms (0: now), delay_ms, ttl_ms (0: none), max_attempts or '',
---                             timeout_ms or '' (the queue's own; none unless it has one), unique digest or '', idempotency
---                             digest or '', fingerprint, number of fields of the record that follow, then these fields as
---                             name, value
+-- ARGV[9...] jobs             for each: id, number of options, number of fields of the record, then the options and these
+--                             fields as name, value. Options, for what is not as usual: priority (0), run_at_ms (now), delay_ms,
+--                             ttl_ms (none), max_attempts and timeout_ms (the queue's own), unique (digest), submission (digest
+--                             of the idempotency key) with its fingerprint
 --
--- Returns for each job {id, outcome, state, stamp, created_ms, due_ms, position, max_attempts, timeout_ms (0: none)}; the
--- last five are of use for a created job only. Outcomes: 'created'; 'exists' (the id is
+-- Returns {now, max_attempts, timeout_ms (0: none), position, jobs}; max_attempts and timeout_ms are those of a job that
+-- names none, position is that of a single ready job, else 0. What became of each job is its stamp alone when it is
+-- created and ready, else {id, outcome, state, stamp, created_ms, due_ms}; the last three are of use for a created job
+-- only. Outcomes: 'created'; 'exists' (the id is
 -- stored already, so sending the same call twice stores nothing twice); 'unique' (id and state are those of the live job
 -- that holds the unique key); 'replayed' (those of the job that the same submission made before; the state is '' once that
 -- job is deleted); 'mismatch' (the idempotency key was used with another fingerprint) and 'full' (the queue has max_depth
--- waiting jobs): nothing is stored. position is given for a single job, else 0. With overflow drop_oldest a full queue
--- expires its oldest ready job for each new one.
+-- waiting jobs): nothing is stored. With overflow drop_oldest a full queue expires its oldest ready job for each new one.
 local ready, scheduled, deadlines, expired, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, unique_prefix, idempotency_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local generation, idempotency_ms, max_attempts, atomic = ARGV[5], ARGV[6], ARGV[7], ARGV[8] == '1'
@@ -50,20 +51,55 @@ end
 
 -- Decide for every job before the first write. `known` has what this call itself stores: id, unique key or submission.
 -- A job begins like what is read of a stored one: state, created, due.
-local replies, new, remembered, known, drops, is_refused = {}, {}, {}, {}, 0, false
+local jobs, replies, new, remembered, known, drops, is_refused = {}, {}, {}, {}, {}, 0, false
+local NONE, position = {}, 0
+
+local function answer()
+  return { now, usual_attempts, usual_timeout, position, replies }
+end
+
+local function options_at(at, number)
+  if number == 0 then return NONE end
+  local options = {}
+  for n = 0, 2 * number - 1, 2 do options[ARGV[at + n]] = ARGV[at + n + 1] end
+  options.ttl_ms = tonumber(options.ttl_ms)
+  return options
+end
+
+local at = 9
+while at <= #ARGV do
+  local options, fields = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local first = at + 3 + 2 * options
+  local last = first + 2 * fields - 1
+  jobs[#jobs + 1] = {
+    'ready', now, now, id = ARGV[at], options = options_at(at + 3, options), first = first, last = last,
+  }
+  at = last + 1
+end
+
+-- Whether no id is that of a stored job; a damaged record is one, too.
+local function are_new()
+  for first = 1, #jobs, 100 do
+    local records = {}
+    for n = first, math.min(first + 99, #jobs) do records[#records + 1] = job_prefix .. jobs[n].id end
+    if redis.call('EXISTS', unpack(records)) > 0 then return false end
+  end
+  return true
+end
 
 local function place(job)
   local ticks
   if job[1] == 'ready' then
     clock = math.max(clock + 1, now_ticks)
     ticks = clock
+    replies[#replies + 1] = ticks
   else
     ticks = (job.due_ms - EPOCH_MS) * 100
+    replies[#replies + 1] = { job.id, 'created', job[1], ticks, now, job[3] }
   end
-  job.order = job.priority * TICKS_PER_PRIORITY + ticks
+  job.order = (job.options.priority or 0) * TICKS_PER_PRIORITY + ticks
   new[#new + 1] = job
   known[job.id] = job
-  replies[#replies + 1] = { job.id, 'created', job[1], ticks, now, job[3], 0, job.max_attempts, job.timeout_ms }
 end
 
 -- Return what decides for jobs that may be there already, or find no room; most calls bring none.
@@ -77,7 +113,7 @@ local function new_decider()
 
   local function reply_with(id, outcome, job)
     local created, due = whole(job[2]) or '0', whole(job[3]) or whole(job[2]) or '0'
-    replies[#replies + 1] = { id, outcome, job[1], '0', created, due, 0, '0', '0' }
+    replies[#replies + 1] = { id, outcome, job[1], '0', created, due }
   end
 
   local function refuse(id, outcome)
@@ -86,11 +122,12 @@ local function new_decider()
   end
 
   local function replay(job)
-    if job.submission == '' then return false end
-    local made = known[job.submission] or string_at(idempotency_prefix .. job.submission)
+    local submission = job.options.submission
+    if not submission then return false end
+    local made = known[submission] or string_at(idempotency_prefix .. submission)
     if not made then return false end
     local fingerprint, id = string.match(made, '^(%S+) (%S+)$')
-    if fingerprint ~= job.fingerprint then
+    if fingerprint ~= job.options.fingerprint then
       refuse(job.id, 'mismatch')
     else
       reply_with(id, 'replayed', known[id] or read(id, 't', 'd') or { '' })
@@ -99,7 +136,7 @@ local function new_decider()
   end
 
   local function holder_of(unique)
-    if unique == '' then return nil end
+    if not unique then return nil end
     local id = known[unique] or string_at(unique_prefix .. unique)
     local holder = id and (known[id] or read(id, 't', 'd'))
     if not holder or FINISHED[holder[1]] then return nil end
@@ -107,9 +144,10 @@ local function new_decider()
   end
 
   local function remember(job, id)
-    if job.submission == '' then return end
-    known[job.submission] = job.fingerprint .. ' ' .. id
-    remembered[#remembered + 1] = job.submission
+    local submission = job.options.submission
+    if not submission then return end
+    known[submission] = job.options.fingerprint .. ' ' .. id
+    remembered[#remembered + 1] = submission
   end
 
   local function has_room(job)
@@ -120,43 +158,37 @@ local function new_decider()
   end
 
   return function(job)
-    local stored = known[job.id] or read(job.id, 't', 'd')
+    local stored, unique = known[job.id] or read(job.id, 't', 'd'), job.options.unique
     if stored then return reply_with(job.id, 'exists', stored) end
     if replay(job) then return end
-    local holder_id, holder = holder_of(job.unique)
+    local holder_id, holder = holder_of(unique)
     if holder then
       remember(job, holder_id)
       return reply_with(holder_id, 'unique', holder)
     end
     if not has_room(job) then return refuse(job.id, 'full') end
     place(job)
-    if job.unique ~= '' then known[job.unique] = job.id end
+    if unique then known[unique] = job.id end
     remember(job, job.id)
   end
 end
 
 local decide
-local at = 9
-while at <= #ARGV do
-  local id, due_ms = ARGV[at], math.max(tonumber(ARGV[at + 2]), now_ms + tonumber(ARGV[at + 3]))
-  local is_ready, attempts, timeout_ms = due_ms <= now_ms, ARGV[at + 5], ARGV[at + 6]
-  local job = {
-    is_ready and 'ready' or 'scheduled', now, is_ready and now or int(due_ms),
-    at = at, id = id, priority = ARGV[at + 1], due_ms = due_ms, ttl_ms = tonumber(ARGV[at + 4]),
-    max_attempts = attempts ~= '' and attempts or usual_attempts,
-    timeout_ms = timeout_ms ~= '' and timeout_ms or usual_timeout,
-    unique = ARGV[at + 7], submission = ARGV[at + 8], fingerprint = ARGV[at + 9], width = tonumber(ARGV[at + 10]),
-  }
-  local is_plain = job.unique == '' and job.submission == '' and max_depth == 0
-  if is_plain and not known[id] and redis.call('EXISTS', job_prefix .. id) == 0 then
+local is_common = max_depth == 0 and are_new()
+for _, job in ipairs(jobs) do
+  local options = job.options
+  if options ~= NONE then
+    job.due_ms = math.max(tonumber(options.run_at_ms or 0), now_ms + (options.delay_ms or 0))
+    if job.due_ms > now_ms then job[1], job[3] = 'scheduled', int(job.due_ms) end
+  end
+  if is_common and not options.unique and not options.submission and not known[job.id] then
     place(job)
   else
     decide = decide or new_decider()
     decide(job)
   end
-  at = at + 11 + 2 * job.width
 end
-if #new == 0 and #remembered == 0 or atomic and is_refused then return replies end
+if #new == 0 and #remembered == 0 or atomic and is_refused then return answer() end
 
 -- Each key that is written is looked at before: one of another type ends the script here, and not half-way.
 local places, dues, expiries = {}, {}, {}
@@ -166,13 +198,14 @@ for _, job in ipairs(new) do
   else
     dues[#dues + 1], dues[#dues + 2] = job[3], job.id
   end
-  if job.ttl_ms > 0 then expiries[#expiries + 1], expiries[#expiries + 2] = now_ms + job.ttl_ms, job.id end
+  local ttl_ms = job.options.ttl_ms
+  if ttl_ms then expiries[#expiries + 1], expiries[#expiries + 2] = now_ms + ttl_ms, job.id end
 end
 local wake_count = redis.call('LLEN', wake)
 if #dues > 0 or drops > 0 then redis.call('ZCARD', scheduled) end
 if #expiries > 0 or drops > 0 then redis.call('ZCARD', deadlines) end
 if drops > 0 then redis.call('ZCARD', expired) end
-local is_single = #replies == 1 and #places == 2
+local is_single = #jobs == 1 and #places == 2
 if #places > 0 and not is_single then redis.call('ZCARD', ready) end
 
 if drops > 0 then
@@ -186,24 +219,20 @@ if drops > 0 then
     if job then drop_expired(id, job[1], job[2]) else redis.call('ZREM', ready, id) end
   end
 end
-if is_single then replies[1][7] = redis.call('ZCOUNT', ready, '(' .. int(places[1]), '+inf') + 1 end
+if is_single then position = redis.call('ZCOUNT', ready, '(' .. int(places[1]), '+inf') + 1 end
 
 for _, job in ipairs(new) do
-  local fields = { 's', job[1], 'o', job.order, 't', now, 'm', job.max_attempts }
-  local size = 8
-  for n = 1, 2 * job.width do fields[size + n] = ARGV[job.at + 10 + n] end
-  size = size + 2 * job.width
-  local function add(name, value)
-    fields[size + 1], fields[size + 2], size = name, value, size + 2
+  local record, options = job_prefix .. job.id, job.options
+  redis.call('HSET', record, 's', job[1], 'o', job.order, 't', now, 'm', options.max_attempts or usual_attempts,
+    unpack(ARGV, job.first, job.last))
+  local timeout_ms = options.timeout_ms or usual_timeout
+  if job[1] == 'scheduled' then redis.call('HSET', record, 'd', job[3]) end
+  if timeout_ms ~= '0' then redis.call('HSET', record, 'l', timeout_ms) end
+  if options.ttl_ms then redis.call('HSET', record, 'x', now_ms + options.ttl_ms) end
+  if options.unique then
+    redis.call('HSET', record, 'u', options.unique)
+    redis.call('SET', unique_prefix .. options.unique, job.id)
   end
-  if job[1] == 'scheduled' then add('d', job[3]) end
-  if job.timeout_ms ~= '0' then add('l', job.timeout_ms) end
-  if job.ttl_ms > 0 then add('x', now_ms + job.ttl_ms) end
-  if job.unique ~= '' then
-    add('u', job.unique)
-    redis.call('SET', unique_prefix .. job.unique, job.id)
-  end
-  redis.call('HSET', job_prefix .. job.id, unpack(fields))
 end
 call_with_many('ZADD', ready, places)
 call_with_many('ZADD', scheduled, dues)
@@ -219,4 +248,4 @@ if #new > 0 then
   redis.call('HSET', meta, unpack(about))
   count_in_minute('submitted', #new)
 end
-return replies
+return answer()
