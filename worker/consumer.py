@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from queueing import Broker, Claim, Claimed, JobError, QueueingError, Step, StoreUnavailable, new_claim_nonce
+from queueing import Broker, Claim, Claimed, JobError, QueueingError, Run, Step, StoreUnavailable, new_claim_nonce
 from queueing.broker import MAX_CLAIM, Succeeded
 from queueing.fault_points import reach
 from worker.absences import Absences
@@ -239,6 +239,11 @@ class Consumer:
         with self._turn:
             replies = self._broker.exchange(steps)
         return sum(not isinstance(reply, QueueingError) for reply in replies)
+
+    def note_run(self, run: Run) -> None:
+        """Leave word of a run, between two exchanges: what still runs may be reported meanwhile."""
+        with self._turn:
+            self._broker.note_run(run)
 
     def write_lines(self) -> None:
         """Write what attempts leave in the log, any time soon after their reports."""

@@ -141,8 +141,6 @@ class Worker:
         self._start()
         try:
             code = self._live()
-            if code == EXIT_CLEAN:
-                self._finish_last()
         finally:
             forced = self._shut_down()
         return EXIT_STUCK if self._is_stuck else forced or code
@@ -190,6 +188,8 @@ class Worker:
             if until_empty and self._is_out_of_patience():
                 return EXIT_UNAVAILABLE
             self._consumer.wait(self._tick())
+        else:
+            self._finish_last()
         return EXIT_CLEAN
 
     def _note_run(self, started_at: datetime, jobs: int, code: int) -> None:
@@ -206,7 +206,7 @@ class Worker:
             outcome=self._outcome(code),
         )
         try:
-            self._consumer_broker.note_run(run)
+            self._consumer.note_run(run)
         except QueueingError as error:
             logger.warning("%s", error, extra={"action": "note_run_failed", "worker": self.name})
 

@@ -538,7 +538,36 @@ def test_a_drain_that_its_own_limit_ends_says_so(run: Callable[..., int], broker
 
     run(mode=Mode.DRAIN, max_jobs=2)
 
-    assert inspector.runs(["default"])[0].outcome == "limit"
+    (noted,) = inspector.runs(["default"])
+    assert (noted.jobs, noted.outcome) == (2, "limit")
+
+
+def test_what_ends_while_a_run_is_noted_is_reported_after_that(
+    run: Callable[..., int], broker: Broker, inspector: Inspector, gate: Gate, stop: StopRequest, valkey: Redis
+) -> None:
+    """Both use one connection, and would each read the reply that is for the other."""
+    faults, is_noting, overlapping = Faults(), threading.Event(), []
+
+    def on_trip(verbs: list[str]) -> None:
+        if verbs == ["run"]:
+            is_noting.set()
+            gate.opened.set()
+            time.sleep(0.3)
+            is_noting.clear()
+        elif is_noting.is_set() and not {"ack", "claim"}.isdisjoint(verbs):
+            overlapping.append(verbs)
+
+    faults.on_trip = on_trip
+    job_id = broker.enqueue("default", NewJob.of("gate")).id
+    worker = Running(run, mode=Mode.DRAIN, broker=FaultyBroker(valkey, faults=faults))
+    gate.next_started()
+
+    stop.request()
+
+    assert worker.join() == 0
+    assert overlapping == []
+    assert inspector.job(job_id).state is State.SUCCEEDED
+    assert inspector.runs(["default"])[0].outcome == "stopped"
 
 
 def test_a_worker_says_how_it_lives_and_what_it_did(
