@@ -51,7 +51,8 @@ class LeaseKeeper:
         self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Give a first sign of life and start the thread: a worker is known before it claims."""
+        self._tick()
         self._thread.start()
 
     def stop(self) -> None:
@@ -66,12 +67,16 @@ class LeaseKeeper:
         self._broker.close()
 
     def _run(self) -> None:
+        self._wait()
         while not self._stopping.is_set():
-            try:
-                self.run_once()
-            except QueueingError as error:
-                logger.warning("%s", error, extra={"action": "keep_leases_failed", "worker": self._worker})
+            self._tick()
             self._wait()
+
+    def _tick(self) -> None:
+        try:
+            self.run_once()
+        except QueueingError as error:
+            logger.warning("%s", error, extra={"action": "keep_leases_failed", "worker": self._worker})
 
     def run_once(self) -> int:
         """Do what is due now; returns how many leases were extended."""

@@ -301,6 +301,17 @@ def test_the_sign_of_life_says_what_the_worker_is_and_runs(
         }
 
 
+def test_the_first_sign_of_life_is_given_before_anything_is_claimed(make_rig: MakeRig, inspector: Inspector) -> None:
+    """A job never runs at a worker that nobody knows of, however late the keeper's thread gets its turn."""
+    rig = make_rig(handlers={})
+    rig.keeper._thread = threading.Thread()
+
+    rig.keeper.start()
+
+    assert [worker.id for worker in inspector.stats("default").workers] == [WORKER]
+    rig.keeper.stop()
+
+
 def test_the_sign_of_life_is_given_every_few_seconds_and_not_each_tick(make_rig: MakeRig) -> None:
     rig = make_rig()
 

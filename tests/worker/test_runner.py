@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from redis import Redis
@@ -27,8 +27,12 @@ ECHO = NewJob.of("echo")
 
 
 @pytest.fixture
-def stop() -> StopRequest:
-    return StopRequest()
+def stop() -> Iterator[StopRequest]:
+    stop = StopRequest()
+    yield stop
+    stop.request(at_once=True)  # what a failed test leaves running would claim the next one's jobs
+    while Running.started:
+        Running.started.pop().join()
 
 
 @pytest.fixture
@@ -63,6 +67,8 @@ def make_worker(broker: Broker, stop: StopRequest, gate: Gate) -> Callable[..., 
 class Running:
     """A worker in a thread of its own."""
 
+    started: ClassVar[list[Running]] = []
+
     def __init__(self, run: Callable[..., int], *args: Any, **options: Any) -> None:
         self.code: int | None = None
 
@@ -71,6 +77,7 @@ class Running:
 
         self._thread = threading.Thread(target=target)
         self._thread.start()
+        self.started.append(self)
 
     def join(self) -> int | None:
         self._thread.join(WAIT_SECONDS)
