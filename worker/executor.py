@@ -55,7 +55,7 @@ class Executor:
         self._isolation = Isolation(handlers)
         self._careful_until = 0.0
         self._orders: Orders[_Order | Callable[[], None] | None] = Orders()
-        self._threads = [
+        self.threads = [
             threading.Thread(target=self._work, name=f"handler-{n}", daemon=True) for n in range(concurrency)
         ]
 
@@ -66,12 +66,12 @@ class Executor:
     def start(self) -> None:
         """Start the threads."""
         self.prepare()
-        for thread in self._threads:
+        for thread in self.threads:
             thread.start()
 
     def stop(self) -> None:
         """Let every thread end after the attempt it runs."""
-        self._orders.put([None] * len(self._threads))
+        self._orders.put([None] * len(self.threads))
 
     @property
     def free(self) -> int:

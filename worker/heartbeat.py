@@ -48,18 +48,18 @@ class LeaseKeeper:
         self._next_beat = 0.0
         self._extend_after = broker.policy.lease_ms / 3000
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
 
     def start(self) -> None:
         """Give a first sign of life and start the thread: a worker is known before it claims."""
         self._tick()
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """End the thread and take the worker off the list of live ones."""
         self._stopping.set()
         self._leases.changed.set()
-        self._thread.join(timeout=5)
+        self.thread.join(timeout=5)
         try:
             self._beat(b"")
         except QueueingError:

@@ -31,17 +31,17 @@ class Maintenance:
         self._queues = queues
         self._watches = {queue: LeaseWatch(lease_ms=broker.policy.lease_ms) for queue in queues}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
 
     def start(self) -> None:
         """Do a first tick and start the thread."""
         self._tick()
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
-        self._thread.join(timeout=5)
+        self.thread.join(timeout=5)
         self._broker.close()
 
     def _run(self) -> None:

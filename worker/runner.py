@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -154,14 +153,15 @@ class Worker:
     def _start(self) -> None:
         self._executor.prepare()
         self._stop.listen()
-        before = set(threading.enumerate())
         self._executor.start()
         if self._options.is_careful:
             self._executor.beware()
         self._keeper.start()
         self._maintenance.start()
         self._waker.start()
-        self._watchdog.start(set(threading.enumerate()) - before)
+        self._watchdog.start(
+            [*self._executor.threads, self._keeper.thread, self._maintenance.thread, *self._waker.threads]
+        )
         self._service.ready()
 
     def _live(self) -> int:

@@ -37,6 +37,11 @@ class Waker:
         self._hints = hints[0]
         self._listeners = [] if self.is_direct else [_Listener(each, wake) for each in hints]
 
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The threads it has, started or not."""
+        return [listener.thread for listener in self._listeners]
+
     def start(self) -> None:
         """Start the threads."""
         for listener in self._listeners:
@@ -118,11 +123,11 @@ class _Listener:
         self._wake = wake
         self._orders: SimpleQueue[float | None] = SimpleQueue()
         self._armed = False
-        self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="waker", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Let the thread end."""
@@ -131,8 +136,8 @@ class _Listener:
 
     def join(self, timeout_seconds: float) -> None:
         """Wait for the end of the thread, if it was started."""
-        if self._thread.is_alive():
-            self._thread.join(timeout_seconds)
+        if self.thread.is_alive():
+            self.thread.join(timeout_seconds)
 
     def arm(self, timeout_seconds: float) -> None:
         """Wait for a hint, unless that is being done."""

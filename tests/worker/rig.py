@@ -141,7 +141,7 @@ class Rig:
         """End every thread and process, and close every connection."""
         self.executor.stop()
         self.waker.stop(timeout_seconds=WAIT_SECONDS)
-        for thread in self.executor._threads:
+        for thread in self.executor.threads:
             thread.join(WAIT_SECONDS)
             assert not thread.is_alive()
         self.executor.end_isolated()

@@ -63,7 +63,7 @@ def make_executor(gate: Gate, outcomes: SimpleQueue[Outcome]) -> Iterator[Callab
     gate.opened.set()
     for executor in executors:
         executor.stop()
-        for thread in executor._threads:
+        for thread in executor.threads:
             thread.join(WAIT_SECONDS)
             assert not thread.is_alive()
         executor.end_isolated()
@@ -112,7 +112,7 @@ def test_a_handler_cannot_end_its_thread(executor: Executor, outcomes: SimpleQue
     verdicts = [outcomes.get(timeout=WAIT_SECONDS).verdict for _ in range(10)]
 
     assert verdicts == ["failed"] * 10
-    assert all(thread.is_alive() for thread in executor._threads)
+    assert all(thread.is_alive() for thread in executor.threads)
 
 
 def test_handlers_run_on_threads_named_after_them(executor: Executor, outcomes: SimpleQueue[Outcome]) -> None:

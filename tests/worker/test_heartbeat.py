@@ -304,7 +304,7 @@ def test_the_sign_of_life_says_what_the_worker_is_and_runs(
 def test_the_first_sign_of_life_is_given_before_anything_is_claimed(make_rig: MakeRig, inspector: Inspector) -> None:
     """A job never runs at a worker that nobody knows of, however late the keeper's thread gets its turn."""
     rig = make_rig(handlers={})
-    rig.keeper._thread = threading.Thread()
+    rig.keeper.thread = threading.Thread()
 
     rig.keeper.start()
 
@@ -341,7 +341,7 @@ def test_a_worker_that_cannot_sign_off_stops_all_the_same(make_rig: MakeRig) -> 
 
     rig.keeper.stop()
 
-    assert not rig.keeper._thread.is_alive()
+    assert not rig.keeper.thread.is_alive()
 
 
 @pytest.mark.parametrize("trouble", ["unreachable", "refusing"])

@@ -202,4 +202,4 @@ def test_the_thread_survives_whatever_the_server_answers(
     assert promoted.wait(WAIT_SECONDS)
 
     maintenance.stop()
-    assert not maintenance._thread.is_alive()
+    assert not maintenance.thread.is_alive()

@@ -516,6 +516,23 @@ def test_a_worker_whose_fork_server_was_killed_ends_to_be_replaced(
     assert inspector.job(job_id).state is State.RETRYING
 
 
+def test_a_worker_watches_over_its_own_threads_alone(make_worker: Callable[..., Worker]) -> None:
+    """Another thread of the process, begun while the worker starts, may end when it likes."""
+    worker = make_worker(mode=Mode.DRAIN, concurrency=2)
+    start, other = worker._maintenance.start, threading.Thread(target=lambda: None, name="other")
+
+    def start_with_another() -> None:
+        other.start()
+        start()
+
+    worker._maintenance.start = start_with_another  # type: ignore[method-assign]
+
+    assert worker.run() == 0
+
+    watched = [thread.name for thread in worker._watchdog._watched]
+    assert watched == ["handler-0", "handler-1", "lease-keeper", "maintenance", "waker"]
+
+
 # What it leaves behind
 
 
