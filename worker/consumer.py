@@ -218,7 +218,7 @@ class Consumer:
     def claim_no_more(self) -> None:
         """Let nothing be claimed any more, and nobody wait for a hint."""
         self.claiming = False
-        self._waker.stop()
+        self._waker.end_waits()
 
     def wake(self) -> None:
         """End a `wait`; may be called from any thread and from a signal handler."""

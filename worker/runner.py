@@ -286,6 +286,7 @@ class Worker:
         self._service.stopping()
         self._watchdog.stop()
         self._consumer.claim_no_more()
+        self._waker.stop()
         self._consumer.abandon([lease for lease in self._leases if lease.is_stuck(time.monotonic())])
         self._finish_running(time.monotonic() + self._options.grace_seconds)
         self._give_back()

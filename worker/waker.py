@@ -34,7 +34,7 @@ class Waker:
         groups = [[queue] for queue in queues] if broker.queues_are_apart else [queues]
         hints = [_Hints(broker.dedicated(meanwhile=meanwhile), group) for group in groups]
         self.is_direct = by_caller and len(hints) == 1
-        self._hints = hints[0]
+        self._hints = hints
         self._listeners = [] if self.is_direct else [_Listener(each, wake) for each in hints]
 
     @property
@@ -47,9 +47,14 @@ class Waker:
         for listener in self._listeners:
             listener.start()
 
+    def end_waits(self) -> None:
+        """Let nobody wait any more, from now on; where a step was to be made, nobody knows then whether it was."""
+        for hints in self._hints:
+            hints.stop()
+
     def stop(self, *, timeout_seconds: float = 0) -> None:
-        """Let the waiting end, at once; where a step was to be made, nobody knows then whether it was."""
-        self._hints.stop()
+        """Let the waiting end, at once, and the threads."""
+        self.end_waits()
         for listener in self._listeners:
             listener.stop()
         for listener in self._listeners:
@@ -65,7 +70,7 @@ class Waker:
 
         A step, of one queue alone, is made then in the same round trip: returns its value, or a QueueingError.
         """
-        return self._hints.wait(timeout_seconds, step)
+        return self._hints[0].wait(timeout_seconds, step)
 
 
 class _Hints:
@@ -130,8 +135,7 @@ class _Listener:
         self.thread.start()
 
     def stop(self) -> None:
-        """Let the thread end."""
-        self._hints.stop()
+        """Let the thread end, once it waits no more."""
         self._orders.put(None)
 
     def join(self, timeout_seconds: float) -> None:

@@ -533,6 +533,27 @@ def test_a_worker_watches_over_its_own_threads_alone(make_worker: Callable[..., 
     assert watched == ["handler-0", "handler-1", "lease-keeper", "maintenance", "waker"]
 
 
+def test_no_thread_ends_that_is_watched_while_the_last_jobs_of_a_limited_life_run(
+    make_worker: Callable[..., Worker], broker: Broker, gate: Gate, inspector: Inspector
+) -> None:
+    """The watchdog would end the process, and these jobs with it."""
+    broker.enqueue("default", NewJob.of("gate"))
+    worker = make_worker(mode=Mode.DRAIN, max_jobs=1)
+    running = Running(worker.run)
+    gate.next_started()
+    claims_until = time.monotonic() + WAIT_SECONDS
+    while worker._consumer.claiming and time.monotonic() < claims_until:
+        time.sleep(0.01)
+    time.sleep(0.1)
+
+    ended = [thread.name for thread in worker._watchdog._watched if not thread.is_alive()]
+
+    gate.opened.set()
+    assert running.join() == 0
+    assert ended == []
+    assert counts(inspector) == {"succeeded": 1}
+
+
 # What it leaves behind
 
 
