@@ -6,7 +6,6 @@ result, progress) pass through as the bytes they came in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
@@ -140,8 +139,7 @@ class NewJob(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """The request that jobs come with."""
 
     request_id: str

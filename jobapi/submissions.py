@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 from django.http import HttpRequest
@@ -48,8 +48,7 @@ MAX_BULK_BYTES = 8 * 1024 * 1024
 IDEMPOTENCY_KEY = re.compile(r'"(?P<quoted>[!#-\[\]-~]{1,200})"|(?P<bare>[!#-\[\]-~]{1,200})')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one job: its status, and the job as it is now."""
 
     status: int
@@ -61,7 +60,7 @@ class Submitted:
 def submit_one(request: HttpRequest) -> Submitted:
     """Store the job that a request brings, or find the one that is there instead."""
     new = read(request, schemas.NewJob)
-    queue = queue_of(new)
+    queue = queue_of(new, known_queues())
     with _enqueuing(request, 1, queue):
         job = new.to_enqueue(origin_of(request), submission_of(request))
         enqueued, held = _enqueue(get_broker(), queue, job, new.durability)
@@ -99,8 +98,7 @@ def _stored(job_id: str) -> schemas.Job:
 # Many at once
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Item:
+class _Item(msgspec.Struct, frozen=True, kw_only=True):
     """One valid job of a bulk."""
 
     index: int
@@ -117,7 +115,7 @@ def submit_many(request: HttpRequest) -> schemas.BulkResults:
 
 
 def _submit_each(request: HttpRequest, texts: Sequence[bytes], *, atomic: bool) -> list[schemas.BulkResult]:
-    origin, submission = origin_of(request), submission_of(request)
+    origin, submission, queues = origin_of(request), submission_of(request), known_queues()
     results: dict[int, schemas.BulkResult] = {}
     refusals: dict[int, Refusal] = {}
     items = []
@@ -125,7 +123,11 @@ def _submit_each(request: HttpRequest, texts: Sequence[bytes], *, atomic: bool) 
         try:
             if request.content_type == NDJSON:
                 check(text)
-            items.append(_item(origin, submission, index, text))
+            new = decode(text, schemas.NewJob)
+            queue = queue_of(new, queues)
+            part = submission and replace(submission, key=f"{submission.key} #{index}")
+            job = new.to_enqueue(origin, part)
+            items.append(_Item(index=index, queue=queue, durability=new.durability, job=job))
         except (Refusal, QueueingError) as error:
             refusals[index] = refusal_of(error) or Refusal(INVALID, "")
     if atomic:
@@ -153,14 +155,6 @@ def _read_bulk(request: HttpRequest) -> tuple[Sequence[bytes], bool]:
     if len(lines) > schemas.MAX_BULK:
         raise Refusal(TOO_LARGE, f"The body has {len(lines)} jobs, the limit is {schemas.MAX_BULK}.")
     return lines, False
-
-
-def _item(origin: schemas.Origin, submission: Submission | None, index: int, text: bytes) -> _Item:
-    """Return one job of a bulk, whose text `check` has passed, or raise Refusal."""
-    new = decode(text, schemas.NewJob)
-    queue = queue_of(new)
-    part = submission and replace(submission, key=f"{submission.key} #{index}")
-    return _Item(index=index, queue=queue, durability=new.durability, job=new.to_enqueue(origin, part))
 
 
 def _require_one_step(items: Sequence[_Item], refusals: dict[int, Refusal]) -> None:
@@ -253,16 +247,19 @@ def _enqueuing(request: HttpRequest, jobs: int, queue: str = "") -> Iterator[Non
         yield
 
 
-def queue_of(new: schemas.NewJob) -> str:
+def queue_of(new: schemas.NewJob, queues: Sequence[str]) -> str:
     """Return the queue a job is for, or refuse it and name those there are."""
-    return known_queues()[0] if new.queue is None else known(new.queue)
+    return queues[0] if new.queue is None else _one_of(queues, new.queue)
 
 
 def known(queue: str) -> str:
     """Return the name of a queue of this installation, or refuse it and name those there are."""
-    names = known_queues()
-    if queue not in names:
-        raise Refusal(UNKNOWN_QUEUE, shortened(f"The known queues are: {', '.join(names)}."))
+    return _one_of(known_queues(), queue)
+
+
+def _one_of(queues: Sequence[str], queue: str) -> str:
+    if queue not in queues:
+        raise Refusal(UNKNOWN_QUEUE, shortened(f"The known queues are: {', '.join(queues)}."))
     return queue
 
 

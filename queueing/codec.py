@@ -22,8 +22,8 @@ MAX_DEPTH = 32
 
 # A string that never ends takes the rest, or each quote in it would be tried as a beginning, in quadratic time.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-_OPENINGS = re.compile(rb"[\[{]")
-_BRACKET = re.compile(rb"[\[\]{}]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ALIKE = bytes.maketrans(b"{}", b"[]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -117,13 +117,32 @@ def check_json(text: bytes, max_depth: int) -> None:
 
 def _check_depth(text: bytes, max_depth: int) -> None:
     """Raise ValueError when arrays and objects lie deeper than `max_depth`, before a parser recurses into them."""
-    if len(_OPENINGS.findall(text)) <= max_depth:
+    if text.count(b"[") + text.count(b"{") <= max_depth:
         return
+    outside = _STRING.sub(b"", text) if b"\\" in text else b"".join(text.split(b'"')[::2])
+    brackets = outside.translate(_ALIKE, _NO_BRACKETS)
+    if not _folds(brackets, max_depth) and _depth_is_above(max_depth, brackets):
+        raise ValueError(f"is nested deeper than {max_depth} levels")
+
+
+def _folds(brackets: bytes, max_depth: int) -> bool:
+    """Whether nothing is left once the innermost pairs were taken out so often: one level at a time, all at once."""
+    for _ in range(max_depth):
+        left = brackets.replace(b"[]", b"")
+        if not left or len(left) == len(brackets):
+            return not left
+        brackets = left
+    return False
+
+
+def _depth_is_above(max_depth: int, brackets: bytes) -> bool:
+    """Whether brackets, which need not match, are ever open so many at a time."""
     depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", text)):
-        depth += 1 if bracket in b"[{" else -1
+    for bracket in brackets:
+        depth += 1 if bracket == b"["[0] else -1
         if depth > max_depth:
-            raise ValueError(f"is nested deeper than {max_depth} levels")
+            return True
+    return False
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ _RANGES = (
     ("ttl_seconds", 0.001, MAX_TTL_SECONDS),
     ("timeout_seconds", 0.001, MAX_TIMEOUT_SECONDS),
 )
+_USUAL = (0, None, None, None, None)  # priority, and the other numbers of `_RANGES`
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -148,15 +149,24 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
         if not is_kind(self.kind):
             raise InvalidJob("kind", f"must match {KIND_PATTERN}")
         check_payload(self.payload)
-        for name, low, high in _RANGES:
-            if (value := getattr(self, name)) is not None:
-                _check_range(name, value, low, high)
+        if not self._is_usual():
+            self._check_ranges()
         if self.run_at is not None:
             self._check_run_at(self.run_at)
         if self.unique_key is not None:
             _check_unique_key(self.unique_key)
         if self.tags:
             self._check_tags()
+
+    def _is_usual(self) -> bool:
+        """Whether all numbers are those of a job that names none, as most do."""
+        numbers = (self.priority, self.max_attempts, self.delay_seconds, self.ttl_seconds, self.timeout_seconds)
+        return type(self.priority) is int and numbers == _USUAL
+
+    def _check_ranges(self) -> None:
+        for name, low, high in _RANGES:
+            if (value := getattr(self, name)) is not None:
+                _check_range(name, value, low, high)
 
     def _check_run_at(self, run_at: datetime) -> None:
         if self.delay_seconds is not None:
