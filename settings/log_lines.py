@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+import msgspec
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
@@ -31,7 +32,7 @@ ORIGIN = ("service", "env", "version", "host", "pid")
 NOT_FOR_EXTRAS = frozenset([*HEAD, *ORIGIN, "truncated"])
 NOT_EXTRAS = frozenset([*RESERVED_ATTRS, "request"])  # a request's text has the query, where clients put tokens
 
-_ENCODER = json.JSONEncoder()
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class LineFormatter(JsonFormatter):
@@ -97,11 +98,11 @@ class LineFormatter(JsonFormatter):
                 else plain.item(name, value)
                 for name, value in fields.items()
             }
-            line = _ENCODER.encode({**found, "truncated": True} if plain.is_cut else found)
+            line = _encoded({**found, "truncated": True} if plain.is_cut else found)
             if len(line) <= MAX_LINE_CHARS:
                 return line
         core = {name: found[name] for name in (*HEAD, *ORIGIN) if name in found}
-        return _ENCODER.encode({**core, "truncated": True})
+        return _encoded({**core, "truncated": True})
 
 
 @dataclass(slots=True)
@@ -153,6 +154,15 @@ class _Plain:
     def _cut(self, text: str) -> str:
         self.is_cut |= len(text) > self.max_chars
         return text[: self.max_chars]
+
+
+def _encoded(fields: dict[str, Any]) -> str:
+    """Return plain fields as JSON in ASCII: as a rule made in C, else by the encoder that escapes what is not ASCII."""
+    try:
+        line = msgspec.json.encode(fields).decode()
+    except (UnicodeError, OverflowError):  # half a surrogate pair, or a number of more than 64 bits
+        return _ENCODER.encode(fields)
+    return line if line.isascii() else _ENCODER.encode(fields)
 
 
 def _time(instant: float) -> str:
