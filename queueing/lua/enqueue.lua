@@ -15,19 +15,19 @@
 -- ARGV[6] idempotency_ms      how long a submission is remembered
 -- ARGV[7] max_attempts        of jobs that name none, unless the queue has a number of its own
 -- ARGV[8] atomic              1 stores all jobs or none: when one is refused no other is stored
--- ARGV[9...] jobs             for each: id, number of options, number of fields of the record, then the options and these
---                             fields as name, value. Options, for what is not as usual: priority (0), run_at_ms (now), delay_ms,
---                             ttl_ms (none), max_attempts and timeout_ms (the queue's own), unique (digest), submission (digest
---                             of the idempotency key) with its fingerprint
+-- ARGV[9...] jobs             for each: id, number of options, number of fields of the record, then the options and
+--                             these fields as name, value. Options, for what is not as usual: priority (0), run_at_ms
+--                             (now), delay_ms, ttl_ms (none), max_attempts and timeout_ms (the queue's own), unique
+--                             (digest), submission (digest of the idempotency key) with its fingerprint
 --
--- Returns {now, max_attempts, timeout_ms (0: none), position, jobs}; max_attempts and timeout_ms are those of a job that
--- names none, position is that of a single ready job, else 0. What became of each job is its stamp alone when it is
--- created and ready, else {id, outcome, state, stamp, created_ms, due_ms}; the last three are of use for a created job
--- only. Outcomes: 'created'; 'exists' (the id is
--- stored already, so sending the same call twice stores nothing twice); 'unique' (id and state are those of the live job
--- that holds the unique key); 'replayed' (those of the job that the same submission made before; the state is '' once that
--- job is deleted); 'mismatch' (the idempotency key was used with another fingerprint) and 'full' (the queue has max_depth
--- waiting jobs): nothing is stored. With overflow drop_oldest a full queue expires its oldest ready job for each new one.
+-- Returns {now, max_attempts, timeout_ms (0: none), position, jobs}; max_attempts and timeout_ms are those of a job
+-- that names none, position is that of a single ready job, else 0. What became of each job is its stamp alone when it
+-- is created and ready, else {id, outcome, state, stamp, created_ms, due_ms}, the last three of use for a created job
+-- only. Outcomes: 'created'; 'exists' (the id is stored already, so sending the same call twice stores nothing twice);
+-- 'unique' (id and state are those of the live job that holds the unique key); 'replayed' (those of the job that the
+-- same submission made before; the state is '' once that job is deleted); 'mismatch' (the idempotency key was used
+-- with another fingerprint) and 'full' (the queue has max_depth waiting jobs): nothing is stored. With overflow
+-- drop_oldest a full queue expires its oldest ready job for each new one.
 local ready, scheduled, deadlines, expired, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, unique_prefix, idempotency_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local generation, idempotency_ms, max_attempts, atomic = ARGV[5], ARGV[6], ARGV[7], ARGV[8] == '1'
