@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from redis import ConnectionError as RedisConnectionError
 from redis import Redis, RedisError, ResponseError
 from redis import TimeoutError as RedisTimeoutError
 
-from queueing import Broker, Inspector, NewJob, State, StoreUnavailable, connect
+from queueing import Broker, Inspector, NewJob, State, StoreUnavailable, connect, links
 from queueing.connections import (
     CONNECT_TIMEOUT_SECONDS,
     SOCKET_TIMEOUT_SECONDS,
@@ -320,3 +321,113 @@ def test_a_new_connection_costs_one_round_trip_more_and_no_notifications(
     link.close()
     client.close()
     assert asked == {"hello", "ping", "config|resetstat"}
+
+
+# What a pool gave out is handed on
+
+
+def client_ids(link: Link, number: int) -> set[int]:
+    return {link.execute(("CLIENT", "ID")) for _ in range(number)}
+
+
+def test_calls_hand_one_connection_on_whichever_link_of_a_client_makes_them(valkey_server: EmbeddedServer) -> None:
+    client = connect(valkey_server.url)
+
+    seen = client_ids(PooledLink(client), 3) | client_ids(PooledLink(client), 3)
+
+    assert len(seen) == 1
+    client.close()
+
+
+def test_calls_made_at_once_have_each_a_connection_of_their_own(valkey_server: EmbeddedServer) -> None:
+    client = connect(valkey_server.url)
+    link, seen = PooledLink(client), list[int]()
+
+    def ask() -> None:
+        _none, client_id = link.execute_many([("BLPOP", "nothing", 0.2), ("CLIENT", "ID")])
+        seen.append(client_id)
+
+    for _ in range(2):
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert len(seen) == 6
+    assert len(set(seen)) == 3
+    client.close()
+
+
+@pytest.mark.parametrize("ending", ["killed", "killed and used a moment ago"])
+def test_a_connection_that_the_server_ended_is_replaced_and_a_command_lost_on_it_is_not_sent_again(
+    ending: str, valkey: Redis, valkey_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "FRESH_SECONDS", 60.0 if ending.endswith("ago") else 0.0)
+    client = connect(valkey_server.url)
+    link = PooledLink(client)
+    (before,) = client_ids(link, 1)
+    valkey.client_kill_filter(_id=str(before))
+
+    if ending.endswith("ago"):
+        with pytest.raises(RedisConnectionError):
+            link.execute(("RPUSH", "list", "lost"))
+    (after,) = client_ids(link, 2)
+
+    assert after != before
+    assert not valkey.exists("list")
+    client.close()
+
+
+def test_a_forked_process_leaves_the_connections_to_its_parent(valkey_server: EmbeddedServer) -> None:
+    client = connect(valkey_server.url)
+    link = PooledLink(client)
+    (before,) = client_ids(link, 1)
+    receiving, sending = os.pipe()
+    if not (pid := os.fork()):
+        os.write(sending, str(*client_ids(link, 1)).encode())
+        os._exit(0)
+    os.close(sending)
+
+    with os.fdopen(receiving) as told:
+        of_child = int(told.read())
+
+    os.waitpid(pid, 0)
+    assert of_child != before
+    assert client_ids(link, 1) == {before}
+    client.close()
+
+
+def test_a_connection_to_a_server_that_is_primary_no_more_is_given_up(through_proxy: Redis) -> None:
+    link = PooledLink(through_proxy)
+    (before,) = client_ids(link, 1)
+
+    through_proxy.connection_pool.master_address = ("10.0.0.9", 6379)  # type: ignore[attr-defined] # as Sentinels' have
+
+    assert before not in client_ids(link, 1)
+
+
+def test_a_client_that_is_closed_closes_what_its_pool_gave_out(valkey: Redis, valkey_server: EmbeddedServer) -> None:
+    client = connect(valkey_server.url)
+    (used,) = client_ids(PooledLink(client), 1)
+
+    client.close()
+
+    assert str(used) not in {each["id"] for each in valkey.client_list()}
+
+
+def test_a_server_that_does_not_answer_is_waited_for_once_a_call(
+    through_proxy: Redis, proxy: FaultyProxy, valkey: Redis
+) -> None:
+    """Also by one whose connection was given up before: it connects once, and not to ask first whether it is fit."""
+    link = PooledLink(through_proxy)
+    client_ids(link, 1)
+    valkey.client_pause(1000)
+
+    for _ in range(3):
+        time.sleep(2 * links.FRESH_SECONDS)
+        with pytest.raises(RedisTimeoutError):
+            link.execute(("PING",))
+
+    time.sleep(0.1)
+    assert proxy.connections == 3
