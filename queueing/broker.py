@@ -217,7 +217,8 @@ class Broker:
             self._readings.require_fsync(queue)
         pairs = list(zip(job_ids or [new_job_id(queue) for _ in jobs], jobs, strict=True))
         chunks = [pairs[start : start + MAX_JOBS_A_CALL] for start in range(0, len(pairs), MAX_JOBS_A_CALL)]
-        calls = [_enqueue_call(keys, chunk, atomic=atomic) for chunk in chunks]
+        are_named = job_ids is not None
+        calls = [_enqueue_call(keys, chunk, atomic=atomic, are_named=are_named) for chunk in chunks]
         if durability is Durability.REPLICATED:
             both = zip(chunks, calls, strict=True)
             return [enqueued for chunk, call in both for enqueued in self._enqueue_replicated(chunk, call)]
@@ -509,9 +510,9 @@ def _hint_command(queues: Sequence[str], timeout_seconds: float) -> Command:
     return ("BLPOP", *(_keys(queue).wake for queue in queues), max(timeout_seconds, 0.001))
 
 
-def _enqueue_call(keys: QueueKeys, pairs: Sequence[_Pair], *, atomic: bool) -> Call:
+def _enqueue_call(keys: QueueKeys, pairs: Sequence[_Pair], *, atomic: bool, are_named: bool) -> Call:
     generation = pairs[0][0][-16:]  # of the id: as random as any other
-    arguments: list[Argument] = [generation, IDEMPOTENCY_MS, DEFAULT_MAX_ATTEMPTS, int(atomic)]
+    arguments: list[Argument] = [generation, IDEMPOTENCY_MS, DEFAULT_MAX_ATTEMPTS, int(atomic), int(are_named)]
     for job_id, job in pairs:
         options, record = _options_of(job), job.record()
         arguments += (job_id, len(options) // 2, len(record) // 2, *options, *record)

@@ -15,7 +15,8 @@
 -- ARGV[6] idempotency_ms      how long a submission is remembered
 -- ARGV[7] max_attempts        of jobs that name none, unless the queue has a number of its own
 -- ARGV[8] atomic              1 stores all jobs or none: when one is refused no other is stored
--- ARGV[9...] jobs             for each: id, number of options, number of fields of the record, then the options and
+-- ARGV[9] are_named           1 when the ids are the caller's, who may have sent them before; else they were made for this
+-- ARGV[10...] jobs            for each: id, number of options, number of fields of the record, then the options and
 --                             these fields as name, value. Options, for what is not as usual: priority (0), run_at_ms
 --                             (now), delay_ms, ttl_ms (none), max_attempts and timeout_ms (the queue's own), unique
 --                             (digest), submission (digest of the idempotency key) with its fingerprint
@@ -30,7 +31,8 @@
 -- drop_oldest a full queue expires its oldest ready job for each new one.
 local ready, scheduled, deadlines, expired, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, unique_prefix, idempotency_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local generation, idempotency_ms, max_attempts, atomic = ARGV[5], ARGV[6], ARGV[7], ARGV[8] == '1'
+local generation, idempotency_ms, max_attempts = ARGV[5], ARGV[6], ARGV[7]
+local atomic, are_named = ARGV[8] == '1', ARGV[9] == '1'
 -- @include now
 -- @include count
 -- @include record
@@ -66,7 +68,7 @@ local function options_at(at, number)
   return options
 end
 
-local at = 9
+local at = 10
 while at <= #ARGV do
   local options, fields = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local first = at + 3 + 2 * options
@@ -79,6 +81,7 @@ end
 
 -- Whether no id is that of a stored job; a damaged record is one, too.
 local function are_new()
+  if not are_named then return true end
   for first = 1, #jobs, 100 do
     local records = {}
     for n = first, math.min(first + 99, #jobs) do records[#records + 1] = job_prefix .. jobs[n].id end

@@ -151,6 +151,20 @@ def test_an_id_twice_in_a_batch_is_stored_once(broker: Broker, inspector: Inspec
     assert inspector.stats(QUEUE).counters["submitted"] == 1
 
 
+@pytest.mark.one_server(reason="reads the figures of one server")
+@pytest.mark.parametrize(("are_named", "looks"), [(True, 2), (False, 0)])
+def test_only_ids_that_the_caller_names_are_looked_up_a_hundred_a_command(
+    are_named: bool, looks: int, broker: Broker, valkey: Redis
+) -> None:
+    job_ids = [new_job_id(QUEUE) for _ in range(150)] if are_named else None
+    valkey.config_resetstat()
+
+    enqueued = broker.enqueue_many(QUEUE, [NewJob.of("echo")] * 150, job_ids=job_ids)
+
+    assert {each.outcome for each in enqueued} == {"created"}
+    assert valkey.info("commandstats").get("cmdstat_exists", {"calls": 0})["calls"] == looks
+
+
 @pytest.mark.parametrize("job_id", ["x", "other_" + "0" * 32, "default_" + "0" * 31, "default_" + "0" * 32 + "\n"])
 def test_an_id_that_does_not_name_the_queue_is_refused(job_id: str, broker: Broker, valkey: Redis) -> None:
     with pytest.raises(ValueError, match="is no id of a job"):
