@@ -121,7 +121,9 @@ class PooledLink:
     """A link to one server over connections of the client's pool, one for each call; threads may share it."""
 
     def __init__(self, client: Redis) -> None:
-        self._client = client
+        self._client = client  # closes its connections when nobody has it any more
+        self._pool = client.connection_pool
+        self._lent = _lent_by(self._pool)
 
     def execute(self, command: Command, queue: str = "") -> Any:  # noqa: ARG002 - there is one server
         """Run one command."""
@@ -132,15 +134,13 @@ class PooledLink:
 
     def execute_many(self, commands: Sequence[Command], queues: Sequence[str] = ()) -> list[Any]:  # noqa: ARG002
         """Send all commands on a connection of the pool, then read all replies."""
-        pool = self._client.connection_pool
-        lent = _lent_by(pool)
-        connection = lent.take(pool)
+        connection = self._lent.take(self._pool)
         try:
             replies = _exchange(connection, commands)
         finally:
-            lent.hand_on(connection)
+            self._lent.hand_on(connection)
         if _is_demoted(replies):
-            lent.disconnect()
+            self._lent.disconnect()
         return replies
 
     def server_of(self, queue: str) -> str:  # noqa: ARG002
