@@ -113,6 +113,7 @@ def test_a_backup_is_made_of_the_primary_behind_sentinels_or_of_a_replica_and_re
         wait_until(lambda: primary.wait(2, 1000) == 2)
         back_up(primary, tmp_path / "primary.tar")
         with closing(connect(group.servers[1].url)) as replica:
+            wait_until(lambda: replica.info("replication")["master_link_status"] == "up")  # it may connect anew
             back_up(replica, tmp_path / "replica.tar")
             with pytest.raises(TargetUnfit, match="the server is a replica"):
                 restore(replica, tmp_path / "replica.tar")

@@ -358,6 +358,7 @@ def test_a_handler_that_does_not_end_after_its_time_fails_and_the_worker_ends_wi
 def test_a_stopped_worker_leaves_no_sign_of_life_and_no_connection(
     run: Callable[..., int], broker: Broker, inspector: Inspector, valkey: Redis
 ) -> None:
+    assert inspector.stats("default").workers == ()  # over a connection that it keeps
     connected = len(valkey.client_list())
 
     assert run(mode=Mode.DRAIN) == 0
