@@ -10,7 +10,7 @@
 """
 
 from queueing.backoff import Backoff
-from queueing.broker import Broker, Extended, Policy, Reaped, Step, new_claim_nonce
+from queueing.broker import Begun, Broker, Extended, Policy, Reaped, Step, new_claim_nonce
 from queueing.codec import MAX_PAYLOAD_BYTES, encode, encode_result
 from queueing.connections import connect
 from queueing.durability import Durability
@@ -68,6 +68,7 @@ __all__ = [
     "Attempt",
     "Backoff",
     "BackupError",
+    "Begun",
     "Broker",
     "Claim",
     "Claimed",

@@ -85,6 +85,22 @@ class Step(msgspec.Struct, frozen=True):
     read: Callable[[Any], Any]
 
 
+class Begun:
+    """A step that was sent, and whose value was not asked for yet."""
+
+    def __init__(self, link: Link, step: Step) -> None:
+        self._call = scripts.Begun(link, step.call)
+        self._read = step.read
+
+    def is_answered(self) -> bool:
+        """Whether the value can be had without waiting."""
+        return self._call.is_answered()
+
+    def value(self) -> Any:
+        """Return the value, once; raises QueueingError: StoreUnavailable if nobody knows whether the step was made."""
+        return self._read(self._call.reply())
+
+
 class Broker:
     """Enqueue, claim, and end jobs of the queues in one database.
 
@@ -126,6 +142,13 @@ class Broker:
             reply if isinstance(reply, QueueingError) else step.read(reply)
             for step, reply in zip(steps, replies, strict=True)
         ]
+
+    def begin(self, step: Step) -> Begun:
+        """Send a step and leave its value for later; raises StoreUnavailable when it cannot be sent.
+
+        A dedicated broker makes no other call before that value was asked for.
+        """
+        return Begun(self._link, step)
 
     def _make(self, step: Step) -> Any:
         return step.read(scripts.run(self._link, step.call))
@@ -272,21 +295,13 @@ class Broker:
         *,
         nonce: str | None = None,
         again: bool = False,
-        succeeded: Iterable[Succeeded] = (),
     ) -> Step:
-        """Return the step of `claim`, which acks attempts of the same queue first, in the same script.
+        """Return the step of `claim`.
 
         After a trip that failed, the same `nonce` (`new_claim_nonce`) with `again` gives what the lost reply gave, if
         the claim was made, and else claims: so a lost reply costs no job a lease.
         """
-        arguments: list[Argument] = [
-            min(limit, MAX_CLAIM),
-            self.policy.lease_ms,
-            nonce or new_claim_nonce(),
-            worker,
-            int(again),
-            *self._ack_arguments(succeeded),
-        ]
+        arguments = (min(limit, MAX_CLAIM), self.policy.lease_ms, nonce or new_claim_nonce(), worker, int(again))
         return Step(Call("claim", _keys(queue), arguments), lambda reply: _read_claim(queue, reply))
 
     def ack(self, job: Claimed, result: bytes | None = None) -> None:
@@ -296,14 +311,11 @@ class Broker:
 
     def ack_step(self, queue: str, attempts: Iterable[Succeeded]) -> Step:
         """Return the step that acks attempts of one queue; its value is a list of bools, False for a lost lease."""
-        return Step(Call("ack", _keys(queue), self._ack_arguments(attempts)), _read_acks)
-
-    def _ack_arguments(self, attempts: Iterable[Succeeded]) -> list[Argument]:
         kept = self.policy.retention[State.SUCCEEDED]
         arguments: list[Argument] = [kept.keep_ms, kept.keep_count]
         for job, result in attempts:
             arguments += (job.id, job.lease_token, result or b"")
-        return arguments
+        return Step(Call("ack", _keys(queue), arguments), _read_acks)
 
     def fail(self, job: Claimed, error: JobError, *, delay_ms: int | None = None, outcome: str = "failed") -> State:
         """End an attempt that failed and return the job's state: retrying, dead, cancelled or expired.
@@ -601,13 +613,12 @@ def _read_acks(reply: list[int]) -> list[bool]:
 
 
 def _read_claim(queue: str, reply: list[Any]) -> Claim:
-    paused, stamp, due_in_ms, jobs, acks = reply
+    paused, stamp, due_in_ms, jobs = reply
     return Claim(
         jobs=tuple([_read_claimed(queue, job) for job in jobs]),
         stamp=int(stamp),
         due_in_ms=int(due_in_ms) if due_in_ms >= 0 else None,
         paused=paused == 1,
-        acks=tuple(_read_acks(acks)),
     )
 
 

@@ -28,7 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from queueing.keys import queue_keys
-from queueing.links import Command, Link
+from queueing.links import Command, Link, Underway
 
 MEETING_SECONDS = 1.0  # a caller waits for the first server to answer
 RENEW_SECONDS = 0.5  # between two questions of which server has which slot
@@ -201,6 +201,10 @@ class ClusterLink:
             time.sleep(pause_seconds if trip.must_wait else 0)
         return self._ended(trip)
 
+    def begin(self, command: Command, queue: str = "") -> Underway:
+        """Run a command: its reply may send it elsewhere, so it is waited for at once."""
+        return _Done(self.execute_many([command], [queue])[0])
+
     def _send(self, trip: _Trip) -> None:
         """Send what is left; an error of a trip to a server stands for each of its replies."""
         groups: dict[Link, list[int]] = defaultdict(list)
@@ -264,6 +268,21 @@ class ClusterLink:
         for link in self._links.values():
             link.close()
         self._links.clear()
+
+
+class _Done:
+    """A command whose reply is there."""
+
+    def __init__(self, reply: Any) -> None:
+        self._reply = reply
+
+    def is_answered(self) -> bool:
+        """Whether it is, which is so."""
+        return True
+
+    def reply(self) -> Any:
+        """Return it."""
+        return self._reply
 
 
 class _Trip:

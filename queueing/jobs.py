@@ -307,15 +307,13 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a claim: the jobs, and how long an idle worker may wait for the next scheduled one.
 
-    `stamp` is the queue's clock after the claim. `due_in_ms` is None when nothing is scheduled. `acks` says of each
-    attempt that was acked with the claim whether its lease was held.
+    `stamp` is the queue's clock after the claim. `due_in_ms` is None when nothing is scheduled.
     """
 
     jobs: tuple[Claimed, ...]
     stamp: int
     due_in_ms: int | None
     paused: bool = False
-    acks: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

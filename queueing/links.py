@@ -29,6 +29,16 @@ def nothing() -> None:
     """Do nothing."""
 
 
+class Underway(Protocol):
+    """A command that was sent, and whose reply was not asked for yet."""
+
+    def is_answered(self) -> bool:
+        """Whether the reply, or the end of the connection, is there to be read."""
+
+    def reply(self) -> Any:
+        """Return the reply, or a RedisError that stands for it; raises redis-py's errors when the trip failed. Once."""
+
+
 class Link(Protocol):
     """A way to the server that has a queue; several queues may have several (`ClusterLink`)."""
 
@@ -40,6 +50,12 @@ class Link(Protocol):
 
         Returns a RedisError in the place of the reply it stands for; raises redis-py's errors when the whole trip
         failed. Commands of one queue run on one connection.
+        """
+
+    def begin(self, command: Command, queue: str = "") -> Underway:
+        """Send one command and leave its reply for later; raises redis-py's errors.
+
+        A link with one connection makes no other trip before that reply was asked for.
         """
 
     def server_of(self, queue: str) -> str:
@@ -143,6 +159,16 @@ class PooledLink:
             self._lent.disconnect()
         return replies
 
+    def begin(self, command: Command, queue: str = "") -> Underway:  # noqa: ARG002
+        """Send a command on a connection of the pool, which gets it back with the reply."""
+        connection = self._lent.take(self._pool)
+        try:
+            _send(connection, [command])
+        except BaseException:
+            self._lent.hand_on(connection)
+            raise
+        return _Sent(connection, self._lent.hand_on)
+
     def server_of(self, queue: str) -> str:  # noqa: ARG002
         """Return the name of the one server."""
         return ""
@@ -182,6 +208,11 @@ class HeldLink:
             self._connection.disconnect()
         return replies
 
+    def begin(self, command: Command, queue: str = "") -> Underway:  # noqa: ARG002
+        """Send a command; `meanwhile` is not called."""
+        _send(self._connection, [command])
+        return _Sent(self._connection)
+
     def _while_the_server_works(self) -> None:
         if self._is_interrupted:  # before there was a connection
             raise RedisConnectionError("the trip was interrupted")
@@ -204,20 +235,58 @@ class HeldLink:
         self._connection.disconnect()
 
 
+class _Sent:
+    """A command that was sent on a connection."""
+
+    def __init__(
+        self, connection: AbstractConnection, hand_on: Callable[[AbstractConnection], object] | None = None
+    ) -> None:
+        self._connection = connection
+        self._hand_on = hand_on
+
+    def is_answered(self) -> bool:
+        """Whether the reply, or the end of the connection, is there to be read."""
+        return not (self._connection.is_connected and _is_quiet(self._connection))
+
+    def reply(self) -> Any:
+        """Wait for the reply."""
+        try:
+            reply = _receive(self._connection, 1)[0]
+            if _is_demoted([reply]):
+                self._connection.disconnect()  # type: ignore[no-untyped-call]
+            return reply
+        finally:
+            if self._hand_on:
+                self._hand_on(self._connection)
+
+
 def _exchange(
     connection: AbstractConnection, commands: Sequence[Command], meanwhile: Callable[[], object] = nothing
 ) -> list[Any]:
-    """Send all commands, then read all replies.
+    """Send all commands, then read all replies."""
+    _send(connection, commands)
+    return _receive(connection, len(commands), meanwhile)
+
+
+def _send(connection: AbstractConnection, commands: Sequence[Command]) -> None:
+    try:
+        if not connection.is_connected:
+            connection.connect()  # type: ignore[no-untyped-call]  # sending would as well, but not ask Sentinels where
+        connection.send_packed_command(_packed(commands))  # type: ignore[no-untyped-call]
+    except BaseException:
+        connection.disconnect()  # type: ignore[no-untyped-call]
+        raise
+
+
+def _receive(connection: AbstractConnection, count: int, meanwhile: Callable[[], object] = nothing) -> list[Any]:
+    """Read replies.
 
     After an error of the trip the connection is given up, so that no reply can be taken for that of another
     command; the next trip connects anew.
     """
     try:
-        if not connection.is_connected:
-            connection.connect()  # type: ignore[no-untyped-call]  # sending would as well, but not ask Sentinels where
-        connection.send_packed_command(_packed(commands))  # type: ignore[no-untyped-call]
         meanwhile()
-        return [_read(connection) for _ in commands]
+        return [_read(connection) for _ in range(count)]
     except BaseException:
         connection.disconnect()  # type: ignore[no-untyped-call]
         raise

@@ -133,6 +133,34 @@ def run_many(link: Link, calls: Sequence[Call]) -> list[Any]:
     return replies
 
 
+class Begun:
+    """A script that was sent, and whose reply was not asked for yet; raises StoreUnavailable when it cannot be sent."""
+
+    def __init__(self, link: Link, call: Call) -> None:
+        self._link = link
+        self._call = call
+        try:
+            self._underway = link.begin(call.command(), call.keys.queue)
+        except RedisError as error:
+            raise translate(error) from error
+
+    def is_answered(self) -> bool:
+        """Whether the reply, or the end of the connection, is there to be read."""
+        return self._underway.is_answered()
+
+    def reply(self) -> Any:
+        """Return the reply, once; raises QueueingError."""
+        try:
+            reply = self._underway.reply()
+        except RedisError as error:
+            raise translate(error) from error
+        if isinstance(reply, NoScriptError):
+            return run(self._link, self._call)
+        if isinstance(reply, RedisError):
+            raise translate(reply)
+        return reply
+
+
 def _send(link: Link, calls: Sequence[Call]) -> list[Any]:
     """Send the calls; those whose script the server does not know yet (it did not run) once more, after loading it."""
     replies = _send_to(link, calls)

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from queueing import Broker, Policy
 from queueing.connections import Client, held_link_to, link_to
-from queueing.links import Command, Link, nothing
+from queueing.links import Command, Link, Underway, nothing
 from queueing.scripts import LUA_FOLDER, script
 
 VERBS = {script(path.stem).sha: path.stem for path in LUA_FOLDER.glob("*.lua")}
@@ -85,6 +85,10 @@ class FaultyLink:
             raise RedisTimeoutError("the reply was dropped by a test")
         return [self._faults.answers.get(verb) or next(replies) for verb in verbs]
 
+    def begin(self, command: Command, queue: str = "") -> Underway:
+        """Run a command, unless a fault befalls it; what comes of it is told when it is asked for."""
+        return _Begun(self, command, queue)
+
     def _pass_on(self, commands: Sequence[Command], queues: Sequence[str]) -> list[Any]:
         return self._link.execute_many(commands, queues) if commands else []
 
@@ -99,6 +103,25 @@ class FaultyLink:
     def close(self) -> None:
         """Close the real link."""
         self._link.close()
+
+
+class _Begun:
+    def __init__(self, link: FaultyLink, command: Command, queue: str) -> None:
+        self._error: RedisError | None = None
+        try:
+            (self._reply,) = link.execute_many([command], [queue])
+        except RedisConnectionError:
+            raise
+        except RedisError as error:
+            self._error = error
+
+    def is_answered(self) -> bool:
+        return True
+
+    def reply(self) -> Any:
+        if self._error:
+            raise self._error
+        return self._reply
 
 
 class FaultyBroker(Broker):

@@ -1,4 +1,4 @@
-"""The consumer: reports what finished and claims for every free slot, in one round trip."""
+"""The consumer: claims for every free slot, and reports what finished behind the claim."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from queueing import Broker, Claim, Claimed, JobError, QueueingError, Run, Step, StoreUnavailable, new_claim_nonce
-from queueing.broker import MAX_CLAIM, Succeeded
+from queueing.broker import MAX_CLAIM
 from queueing.fault_points import reach
 from worker.absences import Absences
 from worker.attempt_lines import AttemptLines
 from worker.executor import Executor
 from worker.leases import Lease
 from worker.outcomes import Outcome
+from worker.reports import Answer, Reports, results_of
 from worker.waker import LONGEST_WAIT_SECONDS, Waker
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ WAKE = None  # what the inbox carries besides outcomes
 
 
 class _Plan(msgspec.Struct):
-    """What one exchange says: what the steps report, one after the other, and what a claim after them acks.
+    """What one exchange says: what the steps report, one after the other, and what follows behind a claim after them.
 
     A claim is of the first of the queues; the others are asked after it.
     """
@@ -38,7 +39,7 @@ class _Plan(msgspec.Struct):
     queues: Sequence[str]
     steps: list[Step] = []
     reports: list[tuple[str, list[Outcome]]] = []
-    acked: list[Outcome] = []
+    behind: list[Outcome] = []
 
 
 class Consumer:
@@ -47,6 +48,8 @@ class Consumer:
     The threads that run attempts make the exchanges, one at a time and once no attempt waits for a thread, and wait for
     the next hint: two changes of threads would cost as much as the round trip. The main thread's loop is for the start,
     for outages and for a drain: `run_once` makes one exchange, `wait` sleeps until there may be something to do.
+
+    What succeeded is reported behind the claim that fills its slots (`worker.reports`), before what that brings begins.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class Consumer:
         self._finished: deque[Outcome] = deque()  # as the threads that run attempts leave them
         self._will_hand_in = False  # once what waits for a thread has one
         self._unreported: list[Outcome] = []
+        self._reports = Reports(broker.dedicated())
+        self._behind: list[list[Outcome]] = []  # a batch that is to be sent behind the claim that is being made
         self._lines = AttemptLines(worker)
         self._absences = Absences(queues, apart=broker.queues_are_apart)
         self._is_listening = False  # a thread that runs attempts waits for a hint: it claims then, nobody else
@@ -102,7 +107,7 @@ class Consumer:
         """Whether nothing runs, nothing is left to report, and nothing may have been claimed that we do not know of."""
         with self._turn:
             is_empty = self._executor.free == self._executor.concurrency and not self._unreported
-            return is_empty and not self._is_listening
+            return is_empty and not self._is_listening and not self._reports.is_underway
 
     def run_once(self) -> bool:
         """Report and claim in one round trip; returns whether anything was reported or claimed.
@@ -111,7 +116,13 @@ class Consumer:
         to repeat, until their leases end. A queue of a cluster that is away keeps none of the others from their turn.
         """
         with self._turn:
+            self._hear(wait=not self.claiming)
             return self._take_turn()
+
+    def meanwhile(self) -> None:
+        """Do what there is time for while the server works on a claim."""
+        self.write_lines()
+        self._send_behind(wait=False)
 
     def report(self, outcome: Outcome) -> None:
         """Hear of an outcome, on the thread that ran the attempt."""
@@ -245,6 +256,11 @@ class Consumer:
         with self._turn:
             self._broker.note_run(run)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._broker.close()
+        self._reports.close()
+
     def write_lines(self) -> None:
         """Write what attempts leave in the log, any time soon after their reports."""
         self._lines.write()
@@ -294,12 +310,20 @@ class Consumer:
             return False
         if reported:
             reach("before_ack")
+        self._behind = [plan.behind] if plan.behind else []
         sent_at = time.monotonic()
         replies = self._send(plan.steps)
+        if isinstance(replies[-1], StoreUnavailable):
+            self._behind.clear()
+            self._note_answer(self._reports.give_up())
+        self._send_behind(wait=True)
         for (queue, outcomes), reply in zip(plan.reports, replies, strict=False):
             if self._heed(queue, reply, sent_at):
+                self._forget(outcomes)
                 self._settle_all(outcomes, reply)
         claimed = self._take(replies[-1], plan, wanted, sent_at) if wanted else 0
+        if not claimed:
+            self._hear(wait=True)
         return not self.is_cut_off and (claimed > 0 or self.ended > ended)
 
     def _send(self, steps: Sequence[Step]) -> list[Any]:
@@ -308,10 +332,42 @@ class Consumer:
         except StoreUnavailable as error:
             return [error] * len(steps)
 
+    def _send_behind(self, *, wait: bool) -> None:
+        """Send what goes behind the claim, once the report before it was answered; that need not be yet."""
+        try:
+            outcomes = self._behind.pop()
+        except IndexError:  # there is nothing, or in a cluster another thread has it
+            return
+        if not self._hear(wait=wait):
+            self._behind.append(outcomes)
+        elif self._reports.send(outcomes):
+            self._forget(outcomes)
+            for outcome in outcomes:
+                self._executor.settle(outcome.lease)
+
+    def _forget(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._unreported.remove(outcome)
+
+    def _hear(self, *, wait: bool) -> bool:
+        """Note what became of the report that is underway; returns whether none is any more."""
+        self._note_answer(self._reports.hear(wait=wait))
+        return not self._reports.is_underway
+
+    def _note_answer(self, answer: Answer | None) -> None:
+        if answer is None:
+            return
+        if answer.held is not None:
+            self._settle_all(answer.outcomes, answer.held)
+            return
+        for outcome in answer.outcomes:  # they are sent again, behind the next claim
+            self._executor.take_back(outcome.lease)
+            self._unreported.append(outcome)
+
     def _plan(self, queues: Sequence[str], reported: Sequence[Outcome], wanted: int) -> _Plan:
         """Turn the outcomes into steps: one for all that succeeded in a queue, one for each of the others.
 
-        A claim comes last, and acks by itself what succeeded in its queue.
+        A claim comes last, and what succeeded in its queue goes behind it.
         """
         plan, first = _Plan(queues), queues[0]
         succeeded: dict[str, list[Outcome]] = defaultdict(list)
@@ -323,30 +379,29 @@ class Consumer:
                 plan.steps.append(self._fail_step(outcome))
                 plan.reports.append((queue, [outcome]))
         if wanted:
-            plan.acked = succeeded.pop(first, [])
+            plan.behind = succeeded.pop(first, [])
         for queue, outcomes in succeeded.items():
-            plan.steps.append(self._broker.ack_step(queue, _results(outcomes)))
+            plan.steps.append(self._broker.ack_step(queue, results_of(outcomes)))
             plan.reports.append((queue, outcomes))
         if wanted:
-            plan.steps.append(self._claim_step(first, wanted, _results(plan.acked)))
+            plan.steps.append(self._claim_step(first, wanted))
         return plan
 
     def _fail_step(self, outcome: Outcome) -> Step:
         error = outcome.error or JobError(type="Unknown", message="")
         return self._broker.fail_step(outcome.lease.job, error, delay_ms=outcome.delay_ms, outcome=outcome.verdict)
 
-    def _settle_all(self, outcomes: list[Outcome], reply: Any) -> None:
+    def _settle_all(self, outcomes: Sequence[Outcome], reply: Any) -> None:
         """Note what became of reported outcomes: a list of bools after an ack, a state or an error after a fail."""
         reach("after_ack")
         answers = reply if isinstance(reply, list | tuple) else [reply]
         if isinstance(reply, QueueingError):
             answers = [False] * len(outcomes)
         for outcome, answer in zip(outcomes, answers, strict=True):
-            self._unreported.remove(outcome)
             self._settle(outcome, "succeeded" if answer is True else str(answer) if answer else "lost")
 
     def _settle(self, outcome: Outcome, state: str) -> None:
-        """Free the slot and note the attempt's line."""
+        """Free the slot, unless it is free already, and note the attempt's line."""
         self._executor.settle(outcome.lease)
         self.ended += 1
         self._lines.note(outcome, state)
@@ -366,8 +421,6 @@ class Consumer:
             if isinstance(reply, QueueingError):
                 raise reply
             self._open_claims.pop(queue, None)
-            if not n and plan.acked:
-                self._settle_all(plan.acked, reply.acks)
             claims.append(reply)
             taken += self._start(reply.jobs, sent_at)
         due = [claim.due_in_ms / 1000 for claim in claims if claim.due_in_ms is not None]
@@ -388,11 +441,11 @@ class Consumer:
             )
         return False
 
-    def _claim_step(self, queue: str, wanted: int, succeeded: Sequence[Succeeded] = ()) -> Step:
+    def _claim_step(self, queue: str, wanted: int) -> Step:
         """Claim anew, or again when the reply to the last claim was lost."""
         again = queue in self._open_claims
         nonce = self._open_claims.setdefault(queue, new_claim_nonce())
-        return self._broker.claim_step(queue, self._worker, wanted, nonce=nonce, again=again, succeeded=succeeded)
+        return self._broker.claim_step(queue, self._worker, wanted, nonce=nonce, again=again)
 
     def _start(self, jobs: Sequence[Claimed], sent_at: float) -> int:
         if jobs:
@@ -402,7 +455,3 @@ class Consumer:
         if self._jobs_left is not None:
             self._jobs_left -= len(jobs)
         return len(jobs)
-
-
-def _results(outcomes: Sequence[Outcome]) -> list[Succeeded]:
-    return [(outcome.lease.job, outcome.result) for outcome in outcomes]

@@ -107,6 +107,10 @@ class Executor:
         """Free the slot of an attempt that has been reported, or given up."""
         self._leases.remove(lease)
 
+    def take_back(self, lease: Lease) -> None:
+        """Fill the slot of an attempt again that was settled too soon."""
+        self._leases.add(lease)
+
     @property
     def is_crippled(self) -> bool:
         """Whether suspects cannot run here any more: somebody killed the fork server."""

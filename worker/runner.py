@@ -70,8 +70,8 @@ def new_worker_name() -> str:
 class Worker:
     """One worker process. Threads: the caller's (consumer), the handlers', lease keeper, maintenance, and wakers.
 
-    Each of the last three has a connection of its own, as has the consumer. A handlers' thread is the waker of a worker
-    that runs on, unless the queues lie apart.
+    Each of the last three has a connection of its own, and the consumer two. A handlers' thread is the waker of a
+    worker that runs on, unless the queues lie apart.
     """
 
     def __init__(
@@ -114,9 +114,8 @@ class Worker:
             by_caller=options.mode is Mode.CONTINUOUS,
             meanwhile=self._write_lines,
         )
-        self._consumer_broker = broker.dedicated(meanwhile=self._write_lines)
         self._consumer = Consumer(
-            self._consumer_broker,
+            broker.dedicated(meanwhile=self._meanwhile),
             queues=options.queues,
             worker=self.name,
             inbox=inbox,
@@ -146,6 +145,9 @@ class Worker:
 
     def _report(self, outcome: Outcome) -> None:
         self._consumer.report(outcome)
+
+    def _meanwhile(self) -> None:
+        self._consumer.meanwhile()
 
     def _write_lines(self) -> None:
         self._consumer.write_lines()
@@ -294,7 +296,7 @@ class Worker:
         self._executor.stop()
         self._maintenance.stop()
         self._keeper.stop()
-        self._consumer_broker.close()
+        self._consumer.close()
         forced = self._stop.at_once.is_set() and self._stop.signal_number is not None
         return EXIT_FORCED + (self._stop.signal_number or 0) if forced else 0
 

@@ -21,13 +21,42 @@ local keep_ms, keep_count = tonumber(ARGV[4]), tonumber(ARGV[5])
 -- @include record
 -- @include unique
 -- @include observe
--- @include succeed
+-- @include retain
 
 redis.call('ZCARD', running)
 redis.call('ZCARD', succeeded)
 local own = redis.pcall('HMGET', meta, 'keep_succeeded_ms', 'keep_succeeded_count')
-local attempts = {}
-for at = 6, #ARGV, 3 do attempts[#attempts + 1] = { ARGV[at], ARGV[at + 1], ARGV[at + 2] } end
-local replies = succeed(attempts, own)
+local replies, ids, entries = {}, {}, {}
+
+local function keep(id, unique, started, result)
+  ids[#ids + 1], entries[#entries + 1], entries[#entries + 2] = id, now_ms, id
+  if result == '' then
+    redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms)
+  else
+    redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms, 'r', result)
+  end
+  give_up_unique(id, unique)
+  if whole(started) then observe('run', now_ms - tonumber(started)) end
+end
+
+for at = 6, #ARGV, 3 do
+  local id, token, result = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local job = read(id, 'tk', 'u', 'st')
+  local holds = job and job[2] == token
+  if holds and job[1] == 'running' then
+    keep(id, job[3], job[4], result)
+  elseif not (holds and job[1] == 'succeeded') then
+    tally('stale', 1)
+    holds = false
+  end
+  replies[#replies + 1] = holds and 1 or 0
+end
+if #ids > 0 then
+  call_with_many('ZREM', running, ids)
+  call_with_many('ZADD', succeeded, entries)
+  tally('succeeded', #ids)
+  count_in_minute('succeeded', #ids)
+  tally('pruned', retain(succeeded, own, 2 * #ids))
+end
 add_up()
 return replies

@@ -1,14 +1,12 @@
 #!lua flags=allow-oom
--- Give the newest ready jobs to a worker, each under a lease, after finishing attempts of its that succeeded, promoting
--- what is due and expiring what is late.
+-- Give the newest ready jobs to a worker, each under a lease, after promoting what is due and expiring what is late.
 --
 -- KEYS[1] ready      ZSET  job id -> order; the highest score is claimed first
 -- KEYS[2] running    ZSET  job id -> lease expiry, ms
 -- KEYS[3] scheduled  ZSET  job id -> due, ms
 -- KEYS[4] deadlines  ZSET  job id -> expires, ms
 -- KEYS[5] expired    ZSET  job id -> finished, ms
--- KEYS[6] succeeded  ZSET  job id -> finished, ms
--- KEYS[7] meta       HASH  clock, counters, paused, limits
+-- KEYS[6] meta       HASH  clock, counters, paused, limits
 -- ARGV[1] job_prefix     + id is the record of a job
 -- ARGV[2] unique_prefix  + digest is the id of the job that holds a unique key
 -- ARGV[3] minute_prefix  + minute is a hash of counters
@@ -18,20 +16,15 @@
 -- ARGV[7] worker         who claims
 -- ARGV[8] again          1 when a call with this nonce was sent before and its reply did not arrive: what that call
 --                        claimed is given again, and only when it claimed nothing this call claims
--- ARGV[9] keep_ms        how long succeeded jobs are kept, unless the queue has a time of its own
--- ARGV[10] keep_count    how many of them at most, likewise
--- ARGV[11...] attempts   that succeeded, for each: id, token, result ('' for none)
 --
--- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled; 0: claim again), jobs, acks}: the jobs in the order
+-- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled; 0: claim again), jobs}: the jobs in the order
 -- taken, each as {id, token, attempt, crashes, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags, request_id,
--- traceparent}; the acks as `ack` returns them. The stamp is the queue's clock after the call: a claim that found nothing
--- lies between the operations of this stamp and the next.
-local ready, running, scheduled, deadlines, expired = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local succeeded, meta = KEYS[6], KEYS[7]
+-- traceparent}. The stamp is the queue's clock after the call: a claim that found nothing lies between the operations of
+-- this stamp and the next.
+local ready, running, scheduled, deadlines, expired, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local limit, lease_ms, nonce, worker = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local again = ARGV[8] == '1'
-local keep_ms, keep_count = tonumber(ARGV[9]), tonumber(ARGV[10])
 -- @include now
 -- @include count
 -- @include record
@@ -40,24 +33,19 @@ local keep_ms, keep_count = tonumber(ARGV[9]), tonumber(ARGV[10])
 -- @include promote
 -- @include oldest
 -- @include observe
--- @include succeed
+-- @include many
 local EPOCH_MS = 1767225600000
 
-local head = redis.call('HMGET', meta,
-  'clock', 'paused', 'paused_until', 'fair_every', 'claimed', 'keep_succeeded_ms', 'keep_succeeded_count')
+local head = redis.call('HMGET', meta, 'clock', 'paused', 'paused_until', 'fair_every', 'claimed')
 local clock, claimed = tonumber(whole(head[1])) or 0, tonumber(whole(head[5])) or 0
 local fair_every = tonumber(whole(head[4])) or 0
 local first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
 local first_deadline = tonumber(redis.call('ZRANGE', deadlines, 0, 0, 'WITHSCORES')[2])
-redis.call('ZCARD', ready)
 redis.call('ZCARD', running)
-redis.call('ZCARD', succeeded)
 if first_deadline then redis.call('ZCARD', expired) end
 
-local attempts = {}
-for at = 11, #ARGV, 3 do attempts[#attempts + 1] = { ARGV[at], ARGV[at + 1], ARGV[at + 2] } end
-local acks = succeed(attempts, { head[6], head[7] })
 if math.min(first_due or math.huge, first_deadline or math.huge) <= now_ms then
+  redis.call('ZCARD', ready)
   expire_due(20)
   promote_due(200)
   first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
@@ -67,7 +55,7 @@ local jobs, leases, waits = {}, {}, {}
 
 local function reply(paused, is_more_ready)
   local due_in_ms = is_more_ready and 0 or first_due and math.max(0, first_due - now_ms) or -1
-  return { paused, int(clock), due_in_ms, jobs, acks }
+  return { paused, int(clock), due_in_ms, jobs }
 end
 
 -- Whether nobody could read a job: it stays as it is, in no set, for the audit to name.
@@ -97,17 +85,11 @@ local function hand_out_again()
   return #jobs > 0
 end
 
-if again and hand_out_again() then
-  add_up()
-  return reply(0)
-end
+if again and hand_out_again() then return reply(0) end
 
 if head[2] then
   local over = tonumber(head[3])
-  if not over or over > now_ms then
-    add_up()
-    return reply(1)
-  end
+  if not over or over > now_ms then return reply(1) end
   redis.call('HDEL', meta, 'paused', 'paused_until', 'paused_reason')
 end
 
@@ -153,7 +135,5 @@ if #jobs > 0 then
   call_with_many('ZADD', running, leases)
   for bucket, n in pairs(waits) do count_in_minute(bucket, n) end
   add_up('clock', clock, 'claimed', claimed + #jobs)
-else
-  add_up()
 end
 return reply(0, limit > 0 and #jobs == 0 and redis.call('ZCARD', ready) > 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -224,34 +223,15 @@ class QueueMachine(World):
     def claim_again_as_after_a_lost_reply(self, limit: int, age: int) -> None:
         self._claim(limit, "w1", self.nonces[-1 - age % len(self.nonces)], again=True)
 
-    @precondition(has_claimed)
-    @rule(limit=st.integers(0, 3), choices=st.lists(st.tuples(picks, tokens, texts), min_size=1, max_size=3))
-    def ack_with_a_claim(self, limit: int, choices: list[tuple[int, str, bytes | None]]) -> None:
-        self.nonces.append(new_claim_nonce())
-        succeeded = [(self._attempt(pick, token), result) for pick, token, result in choices]
-        self._claim(limit, "w1", self.nonces[-1], succeeded=succeeded)
-
-    def _claim(
-        self,
-        limit: int,
-        worker: str,
-        nonce: str,
-        *,
-        again: bool = False,
-        succeeded: Sequence[tuple[Claimed, bytes | None]] = (),
-    ) -> None:
+    def _claim(self, limit: int, worker: str, nonce: str, *, again: bool = False) -> None:
         claims = []
 
-        def real() -> tuple[list[bool], tuple[bool, list[tuple[str, int]]]]:
-            step = self.broker.claim_step(QUEUE, worker, limit, nonce=nonce, again=again, succeeded=succeeded)
+        def real() -> tuple[bool, list[tuple[str, int]]]:
+            step = self.broker.claim_step(QUEUE, worker, limit, nonce=nonce, again=again)
             claims.extend(self.broker.exchange([step]))
-            return list(claims[0].acks), (claims[0].paused, [(job.id, job.attempt) for job in claims[0].jobs])
+            return claims[0].paused, [(job.id, job.attempt) for job in claims[0].jobs]
 
-        def modelled(now: int) -> tuple[list[bool], tuple[bool, list[tuple[str, int]]]]:
-            acks = self.model.ack(now, [(job.id, job.lease_token, text) for job, text in succeeded])
-            return acks, self.model.claim(now, limit, worker, nonce, again=again)
-
-        self.both(real, modelled)
+        self.both(real, lambda now: self.model.claim(now, limit, worker, nonce, again=again))
         for claimed in claims[0].jobs:
             self._lease(claimed)
         assert self.clock.ticks(claims[0].stamp) == self.model.clock or not self.model.clock

@@ -247,39 +247,3 @@ def test_a_pause_that_is_over_ends_with_the_next_claim(broker: Broker, valkey: R
 
     assert job.id == enqueued.id
     assert not valkey.hexists(KEYS.meta, "paused")
-
-
-def test_a_claim_acks_what_succeeded_before_it_claims(broker: Broker, inspector: Inspector) -> None:
-    kept, lost = claimed_job(broker), claimed_job(broker)
-    broker.release(lost)
-
-    step = broker.claim_step(QUEUE, "w1", 1, succeeded=[(kept, b"1"), (lost, b"2"), (kept, b"3")])
-    claim = broker.exchange([step])[0]
-
-    assert claim.acks == (True, False, True)
-    assert [job.id for job in claim.jobs] == [lost.id]
-    assert (inspector.job(kept.id).state, inspector.job(kept.id).result) == (State.SUCCEEDED, b"1")
-
-
-@pytest.mark.parametrize("is_paused", [True, False])
-def test_a_claim_that_gets_nothing_acks_all_the_same(is_paused: bool, broker: Broker, inspector: Inspector) -> None:
-    job = claimed_job(broker)
-    if is_paused:
-        broker.pause(QUEUE)
-
-    claim = broker.exchange([broker.claim_step(QUEUE, "w1", 1, succeeded=[(job, None)])])[0]
-
-    assert (claim.acks, claim.jobs, claim.paused) == ((True,), (), is_paused)
-    assert inspector.job(job.id).state is State.SUCCEEDED
-    assert inspector.stats(QUEUE).counters["succeeded"] == 1
-
-
-def test_a_claim_sent_again_acks_again_and_gives_the_same_jobs(broker: Broker, inspector: Inspector) -> None:
-    done = claimed_job(broker)
-    broker.enqueue(QUEUE, NewJob.of("echo"))
-    first = broker.exchange([broker.claim_step(QUEUE, "w1", 1, nonce="n1", succeeded=[(done, None)])])[0]
-
-    again = broker.exchange([broker.claim_step(QUEUE, "w1", 1, nonce="n1", again=True, succeeded=[(done, None)])])[0]
-
-    assert (again.acks, again.jobs) == (first.acks, first.jobs)
-    assert inspector.stats(QUEUE).counters["succeeded"] == 1

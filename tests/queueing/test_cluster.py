@@ -80,3 +80,15 @@ def test_maintenance_works_through_the_cluster_client(cluster: RedisCluster) -> 
     assert handled == (1, 1, 0)
     assert (inspector.job(late).state, inspector.job(due).state) == (State.EXPIRED, State.READY)
     assert claim_one(broker).id == due
+
+
+def test_a_step_that_was_begun_is_answered_when_it_is_asked_for(cluster: RedisCluster) -> None:
+    broker = Broker(cluster).dedicated()
+    broker.enqueue("mail", NewJob.of("echo"))
+    (job,) = broker.claim("mail", "w1").jobs
+
+    begun = broker.begin(broker.ack_step("mail", [(job, None)]))
+
+    assert begun.is_answered()
+    assert begun.value() == [True]
+    broker.close()

@@ -21,8 +21,10 @@ from queueing.embedded import EmbeddedServer
 from queueing.jobs import new_job_id
 from queueing.links import MAX_JOINED_BYTES, Command, HeldLink, Link, PooledLink, _packed
 from tests.queueing.proxy import FaultyProxy, answering
+from tests.queueing.servers import free_ports
 from tests.queueing.states import QUEUE
 from tests.queueing.timetravel import MINUTE_MS, let_pass
+from tests.system.processes import wait_until
 
 PATIENCE_SECONDS = 0.1
 
@@ -171,6 +173,51 @@ def test_long_commands_are_sent_in_pieces() -> None:
     long = ("SET", "key", b"x" * MAX_JOINED_BYTES)
 
     assert _packed([long, ("PING",)]) == [*_packed([long]), *_packed([("PING",)])]
+
+
+def test_a_command_that_was_begun_is_answered_when_it_is_asked_for(link: Link, valkey: Redis) -> None:
+    begun = link.begin(("BLPOP", "list", 5))
+    was_answered = begun.is_answered()
+    valkey.rpush("list", "a")
+    wait_until(begun.is_answered)
+
+    assert not was_answered
+    assert begun.reply() == [b"list", b"a"]
+    assert link.execute(("ECHO", "next")) == b"next"
+
+
+def test_an_error_reply_to_what_was_begun_stands_for_the_reply(link: Link, proxy: FaultyProxy) -> None:
+    assert isinstance(link.begin(("NONSENSE",)).reply(), ResponseError)
+    assert link.execute(("ECHO", "next")) == b"next"
+    assert proxy.connections == 1
+
+
+@pytest.mark.parametrize("fault", ["drop", "cut", "late"])
+def test_what_was_begun_is_not_sent_again_when_its_reply_is_lost(
+    fault: str, link: Link, proxy: FaultyProxy, valkey: Redis
+) -> None:
+    proxy.fault = fault
+    begun = link.begin(("RPUSH", "list", "once"))
+    if fault == "cut":
+        wait_until(begun.is_answered)
+
+    with pytest.raises((RedisConnectionError, RedisTimeoutError)):
+        begun.reply()
+
+    assert begun.is_answered()
+    assert valkey.lrange("list", 0, -1) == [b"once"]
+    if fault == "late":
+        proxy.deliver_late()
+    assert link.execute(("ECHO", "next")) == b"next"
+
+
+def test_nothing_is_begun_where_no_server_is() -> None:
+    (port,) = free_ports(1)
+    client = connect(f"redis://127.0.0.1:{port}", socket_timeout_seconds=PATIENCE_SECONDS)
+    for link in (PooledLink(client), HeldLink(client.connection_pool, PATIENCE_SECONDS)):
+        for _ in range(2):
+            with pytest.raises(RedisConnectionError):
+                link.begin(("PING",))
 
 
 def test_no_commands_make_no_trip(link: Link) -> None:

@@ -79,7 +79,7 @@ class Rig:
         for path in LUA_FOLDER.glob("*.lua"):
             client.script_load(script(path.stem).text)  # so that no trip to load one is among those a test counts
         self.faults = Faults()
-        self.broker = FaultyBroker(client, policy, faults=self.faults).dedicated(meanwhile=self.write_lines)
+        self.broker = FaultyBroker(client, policy, faults=self.faults).dedicated(meanwhile=self.meanwhile)
         self.keeper_faults = Faults()
         self.inbox: SimpleQueue[Outcome | None] = SimpleQueue()
         self.leases = LeaseBook()
@@ -121,9 +121,9 @@ class Rig:
         """Let the handler's thread report, as a worker does."""
         self.consumer.report(outcome)
 
-    def write_lines(self) -> None:
-        """Write log lines while the server works, as a worker does."""
-        self.consumer.write_lines()
+    def meanwhile(self) -> None:
+        """Let the consumer use the time in which the server works, as a worker does."""
+        self.consumer.meanwhile()
 
     def await_outcome(self) -> None:
         """Wait until an attempt ended and the consumer knows it."""
@@ -146,7 +146,7 @@ class Rig:
             assert not thread.is_alive()
         self.executor.end_isolated()
         self.keeper._broker.close()
-        self.broker.close()
+        self.consumer.close()
 
 
 def kill(isolation: Isolation) -> None:

@@ -64,7 +64,6 @@ def calls(client: Redis, broker: Broker, ids: list[str], dice: random.Random) ->
         ),
         "claim": lambda: broker.claim(QUEUE, "host:1:b", 3),
         "claim again": lambda: broker.exchange([broker.claim_step(QUEUE, "b", 3, nonce="0", again=True)]),
-        "claim and ack": lambda: broker.exchange([broker.claim_step(QUEUE, "b", 3, succeeded=[(job, b"1")])]),
         "ack": lambda: broker.ack(job, b"1"),
         "fail": lambda: broker.fail(job, ERROR, outcome=dice.choice(["failed", "crashed", "dead", "cancelled"])),
         "extend": lambda: broker.extend([(job, b"{}")]),
