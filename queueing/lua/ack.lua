@@ -23,40 +23,39 @@ local keep_ms, keep_count = tonumber(ARGV[4]), tonumber(ARGV[5])
 -- @include observe
 -- @include retain
 
-redis.call('ZCARD', running)
-redis.call('ZCARD', succeeded)
+local stored = redis.call('ZCARD', succeeded)
 local own = redis.pcall('HMGET', meta, 'keep_succeeded_ms', 'keep_succeeded_count')
-local replies, ids, entries = {}, {}, {}
-
-local function keep(id, unique, started, result)
-  ids[#ids + 1], entries[#entries + 1], entries[#entries + 2] = id, now_ms, id
-  if result == '' then
-    redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms)
-  else
-    redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms, 'r', result)
-  end
-  give_up_unique(id, unique)
-  if whole(started) then observe('run', now_ms - tonumber(started)) end
-end
-
+local replies, held, ids, entries = {}, {}, {}, {}
 for at = 6, #ARGV, 3 do
-  local id, token, result = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local id, token = ARGV[at], ARGV[at + 1]
   local job = read(id, 'tk', 'u', 'st')
   local holds = job and job[2] == token
-  if holds and job[1] == 'running' then
-    keep(id, job[3], job[4], result)
-  elseif not (holds and job[1] == 'succeeded') then
+  if holds and job[1] == 'running' and not held[id] then
+    held[id] = { unique = job[3], started = whole(job[4]), result = ARGV[at + 2] }
+    ids[#ids + 1], entries[#entries + 1], entries[#entries + 2] = id, now_ms, id
+  elseif not (holds and (job[1] == 'succeeded' or held[id])) then
     tally('stale', 1)
     holds = false
   end
   replies[#replies + 1] = holds and 1 or 0
 end
+
 if #ids > 0 then
   call_with_many('ZREM', running, ids)
   call_with_many('ZADD', succeeded, entries)
+  for _, id in ipairs(ids) do
+    local job = held[id]
+    if job.result == '' then
+      redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms)
+    else
+      redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms, 'r', job.result)
+    end
+    give_up_unique(id, job.unique)
+    if job.started then observe('run', now_ms - tonumber(job.started)) end
+  end
   tally('succeeded', #ids)
   count_in_minute('succeeded', #ids)
-  tally('pruned', retain(succeeded, own, 2 * #ids))
+  tally('pruned', retain(succeeded, stored + #ids, own, 2 * #ids))
 end
 add_up()
 return replies

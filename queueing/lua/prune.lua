@@ -19,6 +19,6 @@ local keep_ms, keep_count, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumbe
 -- @include retain
 
 local own = redis.pcall('HMGET', meta, 'keep_' .. state .. '_ms', 'keep_' .. state .. '_count')
-local pruned = retain(finished, own, limit)
+local pruned = retain(finished, redis.call('ZCARD', finished), own, limit)
 count('pruned', pruned)
 return pruned

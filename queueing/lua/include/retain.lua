@@ -1,9 +1,10 @@
--- Delete finished jobs past their retention, the oldest first, at most `limit`; returns how many. `own` is what the queue
--- itself says of the state, {ms, count}: it goes before `keep_ms` and `keep_count`, unless it is damaged.
+-- Delete finished jobs past their retention, the oldest first, at most `limit`; returns how many. `stored` is how many
+-- there are, `own` what the queue itself says of the state, {ms, count}: it goes before `keep_ms` and `keep_count`, unless
+-- it is damaged.
 -- @include many
-local function retain(finished, own, limit)
+local function retain(finished, stored, own, limit)
   local ms, most = tonumber(whole(own[1])) or keep_ms, tonumber(whole(own[2])) or keep_count
-  local surplus = math.min(limit, redis.call('ZCARD', finished) - most)
+  local surplus = math.min(limit, stored - most)
   local ids = {}
   if surplus > 0 then
     for n, id_or_score in ipairs(redis.call('ZPOPMIN', finished, surplus)) do
