@@ -122,7 +122,7 @@ class Consumer:
     def meanwhile(self) -> None:
         """Do what there is time for while the server works on a claim."""
         self.write_lines()
-        self._send_behind(wait=False)
+        self._send_behind()
 
     def report(self, outcome: Outcome) -> None:
         """Hear of an outcome, on the thread that ran the attempt."""
@@ -316,7 +316,7 @@ class Consumer:
         if isinstance(replies[-1], StoreUnavailable):
             self._behind.clear()
             self._note_answer(self._reports.give_up())
-        self._send_behind(wait=True)
+        self._send_behind()
         for (queue, outcomes), reply in zip(plan.reports, replies, strict=False):
             if self._heed(queue, reply, sent_at):
                 self._forget(outcomes)
@@ -332,15 +332,14 @@ class Consumer:
         except StoreUnavailable as error:
             return [error] * len(steps)
 
-    def _send_behind(self, *, wait: bool) -> None:
-        """Send what goes behind the claim, once the report before it was answered; that need not be yet."""
+    def _send_behind(self) -> None:
+        """Send what goes behind the claim, once the report before it was answered."""
         try:
             outcomes = self._behind.pop()
-        except IndexError:  # there is nothing, or in a cluster another thread has it
+        except IndexError:  # there is nothing, or it was sent; in a cluster by another thread
             return
-        if not self._hear(wait=wait):
-            self._behind.append(outcomes)
-        elif self._reports.send(outcomes):
+        self._hear(wait=True)
+        if self._reports.send(outcomes):
             self._forget(outcomes)
             for outcome in outcomes:
                 self._executor.settle(outcome.lease)
@@ -349,10 +348,9 @@ class Consumer:
         for outcome in outcomes:
             self._unreported.remove(outcome)
 
-    def _hear(self, *, wait: bool) -> bool:
-        """Note what became of the report that is underway; returns whether none is any more."""
+    def _hear(self, *, wait: bool) -> None:
+        """Note what became of the report that is underway, if it was answered, or to `wait` for that."""
         self._note_answer(self._reports.hear(wait=wait))
-        return not self._reports.is_underway
 
     def _note_answer(self, answer: Answer | None) -> None:
         if answer is None:

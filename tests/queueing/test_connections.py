@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import math
 import os
 import threading
@@ -10,6 +11,7 @@ import pytest
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis, RedisError, ResponseError
 from redis import TimeoutError as RedisTimeoutError
+from redis._parsers.hiredis import _HiredisParser
 
 from queueing import Broker, Inspector, NewJob, State, StoreUnavailable, connect, links
 from queueing.connections import (
@@ -94,8 +96,9 @@ def test_a_late_reply_is_never_taken_for_that_of_the_next_command(fault: str, li
 
 def test_an_interrupted_trip_gives_the_connection_up(through_proxy: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     link = HeldLink(through_proxy.connection_pool, PATIENCE_SECONDS)
+    link.execute(("PING",))
     with monkeypatch.context() as patch:
-        patch.setattr(link._connection, "read_response", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(link._connection._parser, "read_from_socket", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             link.execute(("ECHO", "first"))
 
@@ -222,6 +225,23 @@ def test_nothing_is_begun_where_no_server_is() -> None:
 
 def test_no_commands_make_no_trip(link: Link) -> None:
     assert link.execute_many([]) == []
+
+
+def test_a_connection_that_is_reset_is_an_error_of_the_trip(
+    link: Link, through_proxy: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_HiredisParser, "read_from_socket", reset)
+
+    with pytest.raises(RedisConnectionError, match="Error while reading from the server"):
+        link.execute(("ECHO", "first"))
+
+    monkeypatch.undo()
+    assert link.execute(("ECHO", "second")) == b"second"
+
+
+def reset(parser: _HiredisParser) -> None:
+    """Raise what a socket does whose other end is gone."""
+    raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
 
 def test_a_closed_link_connects_anew(link: Link) -> None:
