@@ -523,8 +523,7 @@ def _hint_command(queues: Sequence[str], timeout_seconds: float) -> Command:
 
 
 def _enqueue_call(keys: QueueKeys, pairs: Sequence[_Pair], *, atomic: bool, are_named: bool) -> Call:
-    generation = pairs[0][0][-16:]  # of the id: as random as any other
-    arguments: list[Argument] = [generation, IDEMPOTENCY_MS, DEFAULT_MAX_ATTEMPTS, int(atomic), int(are_named)]
+    arguments: list[Argument] = [DEFAULT_MAX_ATTEMPTS, int(atomic), int(are_named)]
     for job_id, job in pairs:
         options, record = _options_of(job), job.record()
         arguments += (job_id, len(options) // 2, len(record) // 2, *options, *record)
@@ -542,7 +541,7 @@ def _options_of(job: NewJob) -> list[Argument]:
         options += ("unique", unique_digest(job.unique_key, job.owner))
     if job.submission is not None:
         digest, fingerprint = submission_digest(job.submission.key), job.submission.fingerprint
-        options += ("submission", digest, "fingerprint", fingerprint)
+        options += ("submission", digest, "fingerprint", fingerprint, "idempotency_ms", IDEMPOTENCY_MS)
     return options
 
 
@@ -562,7 +561,10 @@ def _times_of(job: NewJob) -> list[Argument]:
 _STATES = {state.encode(): state for state in State}
 
 
-def _read_enqueued(pairs: Sequence[_Pair], reply: list[Any]) -> list[Enqueued]:
+def _read_enqueued(pairs: Sequence[_Pair], reply: bytes | list[Any]) -> list[Enqueued]:
+    if isinstance(reply, bytes):
+        now_ms, position, stamp = map(int, reply.split())
+        return [_created(pairs[0], now_ms, stamp, position, (DEFAULT_MAX_ATTEMPTS, 0))]
     now, max_attempts, timeout_ms, position, jobs = reply
     now_ms, usual = int(now), (int(max_attempts), int(timeout_ms))
     return [

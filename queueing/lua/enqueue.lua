@@ -11,15 +11,14 @@
 -- ARGV[2] unique_prefix       + digest is the id of the job that holds a unique key
 -- ARGV[3] idempotency_prefix  + digest is `fingerprint id` of a submission that must not be made twice
 -- ARGV[4] minute_prefix       + minute is a hash of counters
--- ARGV[5] generation          random; kept as the queue's generation if it has none
--- ARGV[6] idempotency_ms      how long a submission is remembered
--- ARGV[7] max_attempts        of jobs that name none, unless the queue has a number of its own
--- ARGV[8] atomic              1 stores all jobs or none: when one is refused no other is stored
--- ARGV[9] are_named           1 when the ids are the caller's, who may have sent them before; else they were made for this
--- ARGV[10...] jobs            for each: id, number of options, number of fields of the record, then the options and
+-- ARGV[5] max_attempts        of jobs that name none, unless the queue has a number of its own
+-- ARGV[6] atomic              1 stores all jobs or none: when one is refused no other is stored
+-- ARGV[7] are_named           1 when the ids are the caller's, who may have sent them before; else they were made for this
+-- ARGV[8...] jobs             for each: id, number of options, number of fields of the record, then the options and
 --                             these fields as name, value. Options, for what is not as usual: priority (0), run_at_ms
 --                             (now), delay_ms, ttl_ms (none), max_attempts and timeout_ms (the queue's own), unique
---                             (digest), submission (digest of the idempotency key) with its fingerprint
+--                             (digest), submission (digest of the idempotency key) with its fingerprint and
+--                             idempotency_ms (how long it is remembered)
 --
 -- Returns {now, max_attempts, timeout_ms (0: none), position, jobs}; max_attempts and timeout_ms are those of a job
 -- that names none, position is that of a single ready job, else 0. What became of each job is its stamp alone when it
@@ -29,20 +28,41 @@
 -- same submission made before; the state is '' once that job is deleted); 'mismatch' (the idempotency key was used
 -- with another fingerprint) and 'full' (the queue has max_depth waiting jobs): nothing is stored. With overflow
 -- drop_oldest a full queue expires its oldest ready job for each new one.
+--
+-- Of a common call (below) returns the text `now position stamp`: for each table the server takes a buffer of 16 KiB.
 local ready, scheduled, deadlines, expired, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, unique_prefix, idempotency_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local generation, idempotency_ms, max_attempts = ARGV[5], ARGV[6], ARGV[7]
-local atomic, are_named = ARGV[8] == '1', ARGV[9] == '1'
+local max_attempts, atomic, are_named = ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
 -- @include now
--- @include count
 -- @include record
+local at = 8
+
+local head = redis.call('HMGET', meta,
+  'clock', 'submitted', 'generation', 'max_depth', 'max_attempts', 'timeout_ms', 'overflow')
+local clock, submitted = tonumber(whole(head[1])) or 0, whole(head[2])
+
+-- A common call brings one new job without options to a queue in use that has no limits of its own. All it needs is
+-- here: the rest of this script would do the same, with functions and tables that cost half as much again.
+local is_common = not are_named and ARGV[at + 1] == '0' and #ARGV == at + 2 + 2 * ARGV[at + 2]
+local has_limits = head[4] or head[5] or head[6]
+if is_common and not has_limits and submitted and head[3] and clock < now_ticks then
+  local id, wake_count = ARGV[at], redis.call('LLEN', wake)
+  local position = redis.call('ZCOUNT', ready, '(' .. int(now_ticks), '+inf') + 1
+  redis.call('HSET', job_prefix .. id,
+    's', 'ready', 'o', now_ticks, 't', now_ms, 'm', max_attempts, unpack(ARGV, at + 3))
+  redis.call('ZADD', ready, now_ticks, id)
+  if wake_count < 16 then redis.call('LPUSH', wake, 1) end
+  redis.call('HSET', meta, 'clock', now_ticks, 'submitted', submitted + 1)
+  local minute = minute_prefix .. int(math.floor(now_ms / 60000))
+  if redis.pcall('HINCRBY', minute, 'submitted', 1) == 1 then redis.call('EXPIRE', minute, 90000) end
+  return string.format('%.0f %d %.0f', now_ms, position, now_ticks)
+end
+
+-- @include count
 -- @include many
 local EPOCH_MS, TICKS_PER_PRIORITY = 1767225600000, 562949953421312
 
-local head = redis.call('HMGET', meta,
-  'clock', 'generation', 'max_depth', 'overflow', 'max_attempts', 'timeout_ms', 'submitted')
-local clock, max_depth = tonumber(whole(head[1])) or 0, tonumber(whole(head[3])) or 0
-local drops_oldest = head[4] == 'drop_oldest'
+local max_depth, drops_oldest = tonumber(whole(head[4])) or 0, head[7] == 'drop_oldest'
 local usual_attempts, usual_timeout = whole(head[5]) or max_attempts, whole(head[6]) or '0'
 local now = int(now_ms)
 local ready_count, waiting_count = 0, 0
@@ -68,7 +88,6 @@ local function options_at(at, number)
   return options
 end
 
-local at = 10
 while at <= #ARGV do
   local options, fields = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local first = at + 3 + 2 * options
@@ -150,7 +169,7 @@ local function new_decider()
     local submission = job.options.submission
     if not submission then return end
     known[submission] = job.options.fingerprint .. ' ' .. id
-    remembered[#remembered + 1] = submission
+    remembered[#remembered + 1] = job.options
   end
 
   local function has_room(job)
@@ -241,13 +260,14 @@ call_with_many('ZADD', ready, places)
 call_with_many('ZADD', scheduled, dues)
 call_with_many('ZADD', deadlines, expiries)
 for _ = wake_count + 1, math.min(16, wake_count + #new) do redis.call('LPUSH', wake, 1) end
-for _, submission in ipairs(remembered) do
-  redis.call('SET', idempotency_prefix .. submission, known[submission], 'PX', idempotency_ms)
+for _, options in ipairs(remembered) do
+  local submission = options.submission
+  redis.call('SET', idempotency_prefix .. submission, known[submission], 'PX', options.idempotency_ms)
 end
 if #new > 0 then
-  local about, submitted = { 'clock', clock }, head[7] and whole(head[7]) or not head[7] and '0'
-  if submitted then about[3], about[4] = 'submitted', submitted + #new end
-  if not head[2] then about[#about + 1], about[#about + 2] = 'generation', generation end
+  local about = { 'clock', clock }
+  if submitted or not head[2] then about[3], about[4] = 'submitted', (submitted or 0) + #new end
+  if not head[3] then about[#about + 1], about[#about + 2] = 'generation', string.sub(jobs[1].id, -16) end
   redis.call('HSET', meta, unpack(about))
   count_in_minute('submitted', #new)
 end

@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from queueing import Broker, Inspector, NewJob, QueueingError, State, StoreUnavailable
+from queueing.codec import checksum
 from queueing.jobs import EPOCH_MS, TICKS_PER_MS, new_job_id, to_ms
 from queueing.keys import queue_keys
 from tests.queueing.dump import dump
@@ -25,6 +26,38 @@ def test_a_new_job_is_ready_and_first_in_line(broker: Broker) -> None:
     enqueued = broker.enqueue(QUEUE, NewJob.of("echo"))
 
     assert (enqueued.outcome, enqueued.state, enqueued.position) == ("created", State.READY, 1)
+
+
+@pytest.mark.parametrize("is_common", [True, False])
+def test_a_common_job_and_one_that_takes_the_long_way_leave_the_same(
+    is_common: bool, broker: Broker, valkey: Redis
+) -> None:
+    broker.enqueue(QUEUE, NewJob.of("echo"))
+    valkey.delete(KEYS.wake)
+    before, job = dump(valkey), NewJob(kind="echo", payload=b"1", tags=("a",), request_id="r")
+
+    enqueued = broker.enqueue(QUEUE, job, job_id=None if is_common else new_job_id(QUEUE))
+
+    after, stamp = dump(valkey), b"%d" % enqueued.stamp
+    minutes = {key for key in after if key.startswith(KEYS.minute_prefix)}
+    assert after[KEYS.job(enqueued.id)] == {
+        "s": b"ready",
+        "o": stamp,
+        "t": b"%d" % enqueued.created_ms,
+        "m": b"5",
+        "k": b"echo",
+        "p": b"1",
+        "c": b"%d" % checksum(b"1"),
+        "ri": b"r",
+        "g": b'["a"]',
+    }
+    assert after[KEYS.ready] == before[KEYS.ready] | {enqueued.id: enqueued.stamp}
+    assert after[KEYS.meta] == before[KEYS.meta] | {"clock": stamp, "submitted": b"2"}
+    assert after[KEYS.wake] == [b"1"]
+    assert sum(int(after[key]["submitted"]) for key in minutes) == 2
+    assert all(valkey.ttl(key) > 89_000 for key in minutes)
+    assert after.keys() - minutes == {*before, KEYS.wake, KEYS.job(enqueued.id)} - minutes
+    assert (enqueued.position, enqueued.max_attempts, enqueued.timeout_seconds) == (1, 5, None)
 
 
 def test_a_job_is_stored_with_all_it_was_given(broker: Broker, inspector: Inspector) -> None:
@@ -243,6 +276,7 @@ def test_the_generation_of_a_queue_is_written_once(broker: Broker, inspector: In
 
 
 def test_a_damaged_count_of_submissions_is_left_as_it_is(broker: Broker, valkey: Redis) -> None:
+    broker.enqueue(QUEUE, NewJob.of("echo"))
     valkey.hset(KEYS.meta, "submitted", "many")
 
     enqueued = broker.enqueue(QUEUE, NewJob.of("echo"))
@@ -388,6 +422,20 @@ def test_a_key_of_a_wrong_type_refuses_the_call_before_the_first_write(broker: B
 
     with pytest.raises(QueueingError):
         broker.enqueue_many(QUEUE, [NewJob.of("echo"), NewJob.of("echo", ttl_seconds=1)])
+
+    assert dump(valkey) == before
+
+
+@pytest.mark.parametrize("name", ["ready", "wake"])
+def test_a_key_of_a_wrong_type_refuses_a_single_job_before_the_first_write(
+    name: str, broker: Broker, valkey: Redis
+) -> None:
+    broker.enqueue(QUEUE, NewJob.of("echo"))
+    valkey.set(getattr(KEYS, name), "damaged")
+    before = dump(valkey)
+
+    with pytest.raises(QueueingError):
+        broker.enqueue(QUEUE, NewJob.of("echo"))
 
     assert dump(valkey) == before
 
