@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from queueing import MAX_PAYLOAD_BYTES, Broker, InvalidJob, NewJob, PayloadTooLarge, encode, encode_result
@@ -30,6 +30,26 @@ def nested(depth: int, opening: str = "[", closing: str = "]") -> bytes:
 @given(values)
 def test_a_value_comes_back_as_it_was(value: Any) -> None:
     assert decode(encode(value)) == value
+
+
+@given(values)
+@example({"a": 1e16, "b": -0.0})
+@example(1e-7)
+@example({"\x7f\u2028": '\x00\x1f"\\/\n'})
+@example({"a": 2**64, "b": -(2**63) - 1, "c": 10**400})
+def test_a_value_is_written_as_python_writes_it(value: Any) -> None:
+    assert encode(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("value", ["a\ud800", 10**5_000, math.inf], ids=["surrogate", "long", "infinite"])
+def test_why_a_value_cannot_be_written_is_said_as_python_says_it(value: Any) -> None:
+    with pytest.raises(ValueError, match=r".") as raised:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+    with pytest.raises(InvalidJob) as refused:
+        encode(value)
+
+    assert refused.value.reason == f"cannot be written as JSON: {raised.value}"
 
 
 @given(values)
