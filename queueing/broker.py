@@ -207,8 +207,14 @@ class Broker:
         Raises QueueFull, SubmissionMismatch, StoreFull and, when the job is not stored as safely as `durability` asks,
         DurabilityNotMet.
         """
-        job_ids = None if job_id is None else [job_id]
-        enqueued = self.enqueue_many(queue, [job], job_ids=job_ids, durability=durability)[0]
+        keys = _keys(queue)
+        self._refuse_what_cannot_be_stored(queue, () if job_id is None else (job_id,), durability)
+        pairs = [(job_id or new_job_id(queue), job)]
+        call = _enqueue_call(keys, pairs, atomic=False, are_named=job_id is not None)
+        if durability is Durability.REPLICATED:
+            enqueued = self._enqueue_replicated(pairs, call)[0]
+        else:
+            enqueued = _read_enqueued(pairs, scripts.run(self._link, call))[0]
         if enqueued.outcome == "full":
             raise QueueFull(queue)
         if enqueued.outcome == "mismatch":
@@ -232,12 +238,7 @@ class Broker:
         keys = _keys(queue)
         if atomic and len(jobs) > MAX_JOBS_A_CALL:
             raise ValueError(f"at most {MAX_JOBS_A_CALL} jobs can be stored in one step")
-        for job_id in job_ids or ():
-            if queue_of(job_id) != queue:
-                raise ValueError(f"{job_id!r} is no id of a job of queue {queue}")
-        self._readings.refuse_when_full(queue)
-        if durability is Durability.FSYNCED:
-            self._readings.require_fsync(queue)
+        self._refuse_what_cannot_be_stored(queue, job_ids or (), durability)
         pairs = list(zip(job_ids or [new_job_id(queue) for _ in jobs], jobs, strict=True))
         chunks = [pairs[start : start + MAX_JOBS_A_CALL] for start in range(0, len(pairs), MAX_JOBS_A_CALL)]
         are_named = job_ids is not None
@@ -251,6 +252,14 @@ class Broker:
                 raise reply
         answered = zip(chunks, replies, strict=True)
         return [enqueued for chunk, reply in answered for enqueued in _read_enqueued(chunk, reply)]
+
+    def _refuse_what_cannot_be_stored(self, queue: str, job_ids: Sequence[str], durability: Durability) -> None:
+        for job_id in job_ids:
+            if queue_of(job_id) != queue:
+                raise ValueError(f"{job_id!r} is no id of a job of queue {queue}")
+        self._readings.refuse_when_full(queue)
+        if durability is Durability.FSYNCED:
+            self._readings.require_fsync(queue)
 
     def _enqueue_replicated(self, pairs: Sequence[_Pair], call: Call) -> list[Enqueued]:
         """Store jobs and wait for the replicas; what is stored here alone may still run, so its id is named."""
