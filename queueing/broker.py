@@ -51,6 +51,7 @@ MAX_JOBS_A_CALL = 1_000  # an enqueue of this many keeps the server busy for abo
 IDEMPOTENCY_MS = 86_400_000
 PURGE_LOOKS = 500  # jobs a step of a purge looks at, which takes the server about 2 ms
 LONGEST_LEASE_MS = 3_600_000
+CLAIMED_VALUES = 13  # of each job in the reply of a claim
 MAX_CLAIM = 50  # the claim unpacks two values a job; Lua's unpack is kept to 100
 
 
@@ -624,9 +625,10 @@ def _read_acks(reply: list[int]) -> list[bool]:
 
 
 def _read_claim(queue: str, reply: list[Any]) -> Claim:
-    paused, stamp, due_in_ms, jobs = reply
+    paused, stamp, due_in_ms = reply[:3]
+    jobs = [_read_claimed(queue, reply[at : at + CLAIMED_VALUES]) for at in range(3, len(reply), CLAIMED_VALUES)]
     return Claim(
-        jobs=tuple([_read_claimed(queue, job) for job in jobs]),
+        jobs=tuple(jobs),
         stamp=int(stamp),
         due_in_ms=int(due_in_ms) if due_in_ms >= 0 else None,
         paused=paused == 1,

@@ -17,10 +17,10 @@
 -- ARGV[8] again          1 when a call with this nonce was sent before and its reply did not arrive: what that call
 --                        claimed is given again, and only when it claimed nothing this call claims
 --
--- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled; 0: claim again), jobs}: the jobs in the order
--- taken, each as {id, token, attempt, crashes, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags, request_id,
--- traceparent}. The stamp is the queue's clock after the call: a claim that found nothing lies between the operations of
--- this stamp and the next.
+-- Returns {paused (0 or 1), stamp, due_in_ms (-1: nothing is scheduled; 0: claim again), jobs...}: the jobs in the order
+-- taken, each as id, token, attempt, crashes, kind, payload, crc, max_attempts, timeout_ms, created_ms, tags, request_id,
+-- traceparent, all in one table: the server takes a buffer of 16 KiB for each table of a reply. The stamp is the queue's
+-- clock after the call: a claim that found nothing lies between the operations of this stamp and the next.
 local ready, running, scheduled, deadlines, expired, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local limit, lease_ms, nonce, worker = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
@@ -51,11 +51,12 @@ if math.min(first_due or math.huge, first_deadline or math.huge) <= now_ms then
   first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
 end
 
-local jobs, leases, waits = {}, {}, {}
+local answer, leases, waits, taken = { 0, 0, 0 }, {}, {}, 0
 
 local function reply(paused, is_more_ready)
   local due_in_ms = is_more_ready and 0 or first_due and math.max(0, first_due - now_ms) or -1
-  return { paused, int(clock), due_in_ms, jobs }
+  answer[1], answer[2], answer[3] = paused, int(clock), due_in_ms
+  return answer
 end
 
 -- Whether nobody could read a job: it stays as it is, in no set, for the audit to name.
@@ -66,10 +67,10 @@ end
 
 local function hand_out(id, token, attempt, job)
   leases[#leases + 1], leases[#leases + 2] = now_ms + lease_ms, id
-  local crashes = tonumber(whole(job[14])) or 0
-  jobs[#jobs + 1] = {
-    id, token, attempt, crashes, job[5], job[6], job[7], job[8], job[9], job[10], job[11], job[12], job[13],
-  }
+  local at = 3 + 13 * taken
+  taken = taken + 1
+  answer[at + 1], answer[at + 2], answer[at + 3], answer[at + 4] = id, token, attempt, tonumber(whole(job[14])) or 0
+  for n = 5, 13 do answer[at + n] = job[n] end
 end
 
 -- Its leases are among the last to end, so they are found among the thousand highest scores.
@@ -77,12 +78,12 @@ local function hand_out_again()
   for _, id in ipairs(redis.call('ZREVRANGE', running, 0, 999)) do
     local job = read(id, 'tk', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n')
     local token = job and job[1] == 'running' and job[2]
-    if token and string.sub(token, -#nonce - 1) == '-' .. nonce and #jobs < 50 and not is_damaged(job) then
+    if token and string.sub(token, -#nonce - 1) == '-' .. nonce and taken < 50 and not is_damaged(job) then
       hand_out(id, token, tonumber(job[4]), job)
     end
   end
   call_with_many('ZADD', running, leases)
-  return #jobs > 0
+  return taken > 0
 end
 
 if again and hand_out_again() then return reply(0) end
@@ -118,7 +119,7 @@ local function next_ids(want)
     end
     return ids
   end
-  local is_turn_of_oldest = (claimed + #jobs + 1) % fair_every == 0
+  local is_turn_of_oldest = (claimed + taken + 1) % fair_every == 0
   local ids = is_turn_of_oldest and { (oldest_ready()) } or redis.call('ZREVRANGE', ready, 0, 0)
   call_with_many('ZREM', ready, ids)
   return ids
@@ -126,14 +127,14 @@ end
 
 -- A round normally suffices; more are needed when a job taken turns out to be expired or damaged, and with fair_every.
 for _ = 1, limit + 1000 do
-  if #jobs >= limit then break end
-  local ids = next_ids(limit - #jobs)
+  if taken >= limit then break end
+  local ids = next_ids(limit - taken)
   if #ids == 0 then break end
   for _, id in ipairs(ids) do take(id) end
 end
-if #jobs > 0 then
+if taken > 0 then
   call_with_many('ZADD', running, leases)
   for bucket, n in pairs(waits) do count_in_minute(bucket, n) end
-  add_up('clock', clock, 'claimed', claimed + #jobs)
+  add_up('clock', clock, 'claimed', claimed + taken)
 end
-return reply(0, limit > 0 and #jobs == 0 and redis.call('ZCARD', ready) > 0)
+return reply(0, limit > 0 and taken == 0 and redis.call('ZCARD', ready) > 0)
