@@ -24,6 +24,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from granian.rsgi import ProtocolClosed, ProtocolError, Scope
 
 from jobapi import access, proxies
+from jobapi.afterwards import afterwards
 from queueing import traces
 
 THREADS = 32  # requests served at a time; those that wait for Redis must not hold up the rest
@@ -86,6 +87,7 @@ class Entrance:
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         """Send what is left of spans and log lines: granian ends this process without Python's own way out."""
         self._servers.close()
+        afterwards.close()
         traces.close()
         logging.shutdown()
 

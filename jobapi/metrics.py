@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from jobapi import problems
+from jobapi.afterwards import afterwards
 from jobapi.counters import CALLS_LIMITED, SUBMISSIONS_REFUSED
 from queueing.conf import get_store, known_queues
 from queueing.exposition import CONTENT_TYPE, BuildInfo, Exposition, LogMirror
@@ -38,6 +39,7 @@ class MetricsView(View):
 
     def get(self, request: HttpRequest) -> HttpResponse:  # noqa: ARG002 - Django's signature
         """Give the text; it is there without the database, too."""
+        afterwards.catch_up()
         return HttpResponse(exposition.text(), content_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
 
 

@@ -89,7 +89,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "jobapi.middleware.FrontDoorMiddleware",
-    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "jobapi.counters.FirstMetricsMiddleware",
     "jobapi.throttling.ThrottlingMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -4,6 +4,7 @@ import gc
 
 from django.conf import settings
 
+from jobapi.afterwards import afterwards
 from jobapi.entrance import Entrance
 from settings.wsgi import application as django
 
@@ -13,6 +14,7 @@ application = Entrance(
     max_body_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
     trusted_proxies=settings.TRUSTED_PROXIES,
 )
+afterwards.start()
 
 # What is loaded by now stays: to look for garbage in it, every few requests, took a tenth of their time
 gc.collect()
