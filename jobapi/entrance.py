@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import io
 import logging
+import math
 import queue
 import sys
 import threading
@@ -27,7 +28,9 @@ from jobapi import access, proxies
 from jobapi.afterwards import afterwards
 from queueing import traces
 
-THREADS = 32  # requests served at a time; those that wait for Redis must not hold up the rest
+THREADS = 32  # requests served at a time, at most; those that wait for Redis must not hold up the rest
+FEW_THREADS = 4  # that serve as a rule: Python runs one at a time, and more would only take turns with cold caches
+PATIENCE_SECONDS = 0.05  # for a request, until the thread that serves it passes for held up
 SMALL_BODY_BYTES = 64 * 1024  # as many may come at once as there are connections
 CHUNK_BYTES = 64 * 1024  # of an answer that is made while it is sent
 LARGE_BODIES = 8  # that may come, and be served, at a time: what they take of the memory is bounded
@@ -142,23 +145,30 @@ def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
 class Servers:
     """Threads that work for an event loop; they wake it once for all that they have finished by then.
 
+    A few do all work. For each that its work holds up another comes, up to `number` in all, and goes when it is spare.
+
     An executor of `concurrent.futures` does the same with more: what its locks and futures cost is a tenth of a call.
     """
 
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._threads: list[threading.Thread] = []
+    def __init__(self, number: int, few: int = FEW_THREADS) -> None:
+        self._number, self._few = number, min(few, number)
+        self._threads: dict[threading.Thread, float] = {}  # since when each is at its work
+        self._leaving = threading.Lock()
         self._waiting: queue.SimpleQueue[tuple[Work, Done] | None] = queue.SimpleQueue()
         self._finished: deque[tuple[Done, BaseException | None]] = deque()
         self._is_waking = False
+        self._is_watching = False
 
     async def run(self, work: Work) -> None:
         """Do some work in one of the threads, and return when it is done; raises what it raises."""
-        if len(self._threads) < self._number:
-            self._threads.append(threading.Thread(target=self._serve, name="request", daemon=True))
-            self._threads[-1].start()
-        done: Done = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if len(self._threads) < self._few:
+            self._add_thread()
+        done: Done = loop.create_future()
         self._waiting.put((work, done))
+        if not self._is_watching:
+            self._is_watching = True
+            loop.call_later(PATIENCE_SECONDS, self._watch, loop)
         try:
             await done
         finally:
@@ -166,15 +176,48 @@ class Servers:
 
     def close(self) -> None:
         """End the threads, when they have done all work."""
-        for _ in self._threads:
+        threads = list(self._threads)
+        for _ in threads:
             self._waiting.put(None)
-        for thread in self._threads:
+        for thread in threads:
             thread.join()
 
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name="request", daemon=True)
+        self._threads[thread] = math.inf
+        thread.start()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let threads come for those that are held up; look again as long as work waits."""
+        waiting = self._waiting.qsize()
+        for _ in range(min(waiting, self._few - self._able(), self._number - len(self._threads))):
+            self._add_thread()
+        self._is_watching = waiting > 0
+        if self._is_watching:
+            loop.call_later(PATIENCE_SECONDS, self._watch, loop)
+
+    def _able(self) -> int:
+        """Return how many threads are not held up."""
+        late = time.monotonic() - PATIENCE_SECONDS
+        return sum(began > late for began in list(self._threads.values()))
+
     def _serve(self) -> None:
+        this = threading.current_thread()
         while (taken := self._waiting.get()) is not None:
+            self._threads[this] = time.monotonic()
             self._do(*taken)
             del taken
+            self._threads[this] = math.inf
+            if len(self._threads) > self._few and self._leaves(this):
+                return
+
+    def _leaves(self, this: threading.Thread) -> bool:
+        """Whether a thread goes, as there are enough without it."""
+        with self._leaving:
+            is_spare = self._able() > self._few
+            if is_spare:
+                del self._threads[this]
+            return is_spare
 
     def _do(self, work: Work, done: Done) -> None:
         """Work, and keep nothing of it: an answer in pieces ends only when nobody holds its exchange any more."""

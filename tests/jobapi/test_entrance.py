@@ -277,6 +277,60 @@ def test_work_beyond_the_threads_waits_for_one_to_be_free() -> None:
     assert most == [True] * 50
 
 
+def threads_that_serve(servers: Servers, jobs: int) -> int:
+    """Return how many threads take part in so many pieces of short work."""
+    names: set[int] = set()
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(servers.run(lambda: names.add(threading.get_ident())) for _ in range(jobs)))
+
+    asyncio.run(all_at_once())
+    return len(names)
+
+
+def test_a_few_threads_do_all_work_that_does_not_hold_them_up() -> None:
+    servers = Servers(32, few=2)
+
+    assert threads_that_serve(servers, 200) <= 2
+    servers.close()
+
+
+def test_for_threads_that_are_held_up_others_come_and_go_again() -> None:
+    servers, end = Servers(32, few=2), threading.Event()
+
+    async def beside_held_ones() -> int:
+        held = [asyncio.ensure_future(servers.run(end.wait)) for _ in range(5)]
+        await asyncio.sleep(0)
+        await servers.run(lambda: None)
+        helped = len(servers._threads)
+        end.set()
+        await asyncio.gather(*held)
+        return helped
+
+    assert asyncio.run(beside_held_ones()) == 6
+    wait_until(lambda: len(servers._threads) == 2, 5)
+    assert threads_that_serve(servers, 200) <= 2
+    servers.close()
+
+
+def test_there_are_no_more_threads_than_may_be_however_many_are_held_up() -> None:
+    servers, end, number = Servers(4, few=2), threading.Event(), []
+
+    async def hold() -> None:
+        held = [asyncio.ensure_future(servers.run(end.wait)) for _ in range(6)]
+        while len(servers._threads) < 4:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(3 * entrance.PATIENCE_SECONDS)
+        number.append(len(servers._threads))
+        end.set()
+        await asyncio.gather(*held)
+
+    asyncio.run(hold())
+    servers.close()
+
+    assert number == [4]
+
+
 def test_work_whose_waiter_has_gone_is_done_all_the_same() -> None:
     servers, begin, done = Servers(1), threading.Event(), threading.Event()
 
