@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from jobapi.access import ROUTE_KEY
 from jobapi.problems import CONTENT_TYPE, answer_to_status
 from jobapi.request_ids import HEADER, TRACEPARENT_KEY, request_id_of, serving, traceparent_of
-from queueing.traces import NO_SPAN, Span, span
+from queueing.traces import NO_SPAN, Span, is_on, span
 
 FOR_OTHERS = ("/admin/", "/dashboard/", "/oauth/")  # pages stay pages, and errors of OAuth as RFC 6749 has them
 NOT_STORED = ("/api/v1/", "/livez", "/readyz")
@@ -58,7 +58,7 @@ def _as_problem(request: HttpRequest, response: HttpResponseBase) -> HttpRespons
 
 
 def _traced(request: HttpRequest) -> AbstractContextManager[Span]:
-    if request.path in NOT_TRACED:
+    if not is_on() or request.path in NOT_TRACED:
         return nullcontext(NO_SPAN)
     attributes = {
         "http.request.method": str(request.method),

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
 import msgspec
@@ -41,7 +41,7 @@ from queueing import (
 )
 from queueing.conf import get_broker, get_inspector, known_queues
 from queueing.fault_points import reach
-from queueing.traces import span
+from queueing.traces import is_on, span
 
 MAX_BULK_BYTES = 8 * 1024 * 1024
 
@@ -232,9 +232,13 @@ def _refused(request: HttpRequest, index: int, refusal: Refusal) -> schemas.Bulk
 # What a request says besides its body
 
 
-@contextmanager
-def _enqueuing(request: HttpRequest, jobs: int, queue: str = "") -> Iterator[None]:
+def _enqueuing(request: HttpRequest, jobs: int, queue: str = "") -> AbstractContextManager[None]:
     """Let the jobs that are stored inside be traced under a span of their own, where there are spans."""
+    return _sending(request, jobs, queue) if is_on() else nullcontext()
+
+
+@contextmanager
+def _sending(request: HttpRequest, jobs: int, queue: str) -> Iterator[None]:
     attributes: dict[str, str | int] = {
         "messaging.system": "jobapi",
         "messaging.operation.type": "send",
