@@ -13,7 +13,7 @@ from queueing.jobs import from_ms, to_ms
 MAX_MINUTES = 1_440
 MAX_RUNS = 50
 
-#: Up to where each count of a histogram goes (also in lua/include/observe.lua); one more count is for what took longer.
+#: Up to where each count of a histogram goes (also in lua/include/*_bounds.lua); one more is for what took longer.
 WAIT_BOUNDS_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 21600)
 RUN_BOUNDS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900)
 AGE_BOUNDS_SECONDS = (10, 60, 300, 3600)

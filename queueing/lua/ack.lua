@@ -21,6 +21,7 @@ local keep_ms, keep_count = tonumber(ARGV[4]), tonumber(ARGV[5])
 -- @include record
 -- @include unique
 -- @include observe
+-- @include run_bounds
 -- @include retain
 
 local stored = redis.call('ZCARD', succeeded)
@@ -51,7 +52,7 @@ if #ids > 0 then
       redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms, 'r', job.result)
     end
     give_up_unique(id, job.unique)
-    if job.started then observe('run', now_ms - tonumber(job.started)) end
+    if job.started then observe('run', RUN_BOUNDS_MS, now_ms - tonumber(job.started)) end
   end
   tally('succeeded', #ids)
   count_in_minute('succeeded', #ids)

@@ -26,15 +26,12 @@ local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local limit, lease_ms, nonce, worker = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local again = ARGV[8] == '1'
 -- @include now
--- @include count
 -- @include record
--- @include finish
--- @include expire
--- @include promote
--- @include oldest
--- @include observe
 -- @include many
-local EPOCH_MS = 1767225600000
+-- @include count
+-- @include observe
+-- @include wait_bounds
+local EPOCH_MS, TICKS_PER_PRIORITY = 1767225600000, 562949953421312
 
 local head = redis.call('HMGET', meta, 'clock', 'paused', 'paused_until', 'fair_every', 'claimed')
 local clock, claimed = tonumber(whole(head[1])) or 0, tonumber(whole(head[5])) or 0
@@ -44,10 +41,20 @@ local first_deadline = tonumber(redis.call('ZRANGE', deadlines, 0, 0, 'WITHSCORE
 redis.call('ZCARD', running)
 if first_deadline then redis.call('ZCARD', expired) end
 
+-- Functions that few calls need are made when one does: each takes the server an allocation.
+local function new_upkeep()
+-- @include finish
+-- @include expire
+-- @include promote
+  return { drop_expired = drop_expired, expire_due = expire_due, promote_due = promote_due }
+end
+
+local upkeep
 if math.min(first_due or math.huge, first_deadline or math.huge) <= now_ms then
   redis.call('ZCARD', ready)
-  expire_due(20)
-  promote_due(200)
+  upkeep = new_upkeep()
+  upkeep.expire_due(20)
+  upkeep.promote_due(200)
   first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
 end
 
@@ -73,8 +80,8 @@ local function hand_out(id, token, attempt, job)
   for n = 5, 13 do answer[at + n] = job[n] end
 end
 
--- Its leases are among the last to end, so they are found among the thousand highest scores.
-local function hand_out_again()
+if again then
+  -- Its leases are among the last to end, so they are found among the thousand highest scores.
   for _, id in ipairs(redis.call('ZREVRANGE', running, 0, 999)) do
     local job = read(id, 'tk', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n')
     local token = job and job[1] == 'running' and job[2]
@@ -83,10 +90,8 @@ local function hand_out_again()
     end
   end
   call_with_many('ZADD', running, leases)
-  return taken > 0
+  if taken > 0 then return reply(0) end
 end
-
-if again and hand_out_again() then return reply(0) end
 
 if head[2] then
   local over = tonumber(head[3])
@@ -94,43 +99,41 @@ if head[2] then
   redis.call('HDEL', meta, 'paused', 'paused_until', 'paused_reason')
 end
 
-local function take(id)
-  local job = read(id, 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n', 'o')
-  if not job or is_damaged(job) then return end
-  local expires = tonumber(whole(job[2]))
-  if expires and expires <= now_ms then return drop_expired(id, job[1], job[3]) end
-  if job[2] then redis.call('ZREM', deadlines, id) end
-  clock = math.max(clock + 1, now_ticks)
-  local token, attempt = int(clock) .. '-' .. nonce, (tonumber(job[4]) or 0) + 1
-  if attempt == 1 and whole(job[15]) then
-    local bucket = observe('wait', now_ms - EPOCH_MS - tonumber(job[15]) % TICKS_PER_PRIORITY / 100)
-    waits[bucket] = (waits[bucket] or 0) + 1
-  end
-  redis.call('HSET', job_prefix .. id, 's', 'running', 'a', attempt, 'tk', token, 'w', worker, 'st', now_ms)
-  hand_out(id, token, attempt, job)
-end
-
--- A round takes what is next; with fair_every every k-th is the oldest, so that they are taken one by one.
-local function next_ids(want)
-  if fair_every == 0 then
-    local ids = {}
-    for n, id_or_order in ipairs(redis.call('ZPOPMAX', ready, want)) do
-      if n % 2 == 1 then ids[#ids + 1] = id_or_order end
-    end
-    return ids
-  end
+-- With fair_every every k-th is the oldest, so that they are taken one by one.
+local function next_in_turn()
+-- @include oldest
   local is_turn_of_oldest = (claimed + taken + 1) % fair_every == 0
-  local ids = is_turn_of_oldest and { (oldest_ready()) } or redis.call('ZREVRANGE', ready, 0, 0)
-  call_with_many('ZREM', ready, ids)
-  return ids
+  local id = is_turn_of_oldest and oldest_ready() or redis.call('ZREVRANGE', ready, 0, 0)[1]
+  if not id then return {} end
+  redis.call('ZREM', ready, id)
+  return { id }
 end
 
 -- A round normally suffices; more are needed when a job taken turns out to be expired or damaged, and with fair_every.
 for _ = 1, limit + 1000 do
   if taken >= limit then break end
-  local ids = next_ids(limit - taken)
+  local ids = fair_every > 0 and next_in_turn() or redis.call('ZPOPMAX', ready, limit - taken)
   if #ids == 0 then break end
-  for _, id in ipairs(ids) do take(id) end
+  for n = 1, #ids, 2 do
+    local id = ids[n]
+    local job = read(id, 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n', 'o')
+    if job and is_damaged(job) then job = nil end
+    local expires = job and tonumber(whole(job[2]))
+    if expires and expires <= now_ms then
+      upkeep = upkeep or new_upkeep()
+      upkeep.drop_expired(id, job[1], job[3])
+    elseif job then
+      if job[2] then redis.call('ZREM', deadlines, id) end
+      clock = math.max(clock + 1, now_ticks)
+      local token, attempt = int(clock) .. '-' .. nonce, (tonumber(job[4]) or 0) + 1
+      if attempt == 1 and whole(job[15]) then
+        local bucket = observe('wait', WAIT_BOUNDS_MS, now_ms - EPOCH_MS - tonumber(job[15]) % TICKS_PER_PRIORITY / 100)
+        waits[bucket] = (waits[bucket] or 0) + 1
+      end
+      redis.call('HSET', job_prefix .. id, 's', 'running', 'a', attempt, 'tk', token, 'w', worker, 'st', now_ms)
+      hand_out(id, token, attempt, job)
+    end
+  end
 end
 if taken > 0 then
   call_with_many('ZADD', running, leases)

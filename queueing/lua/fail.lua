@@ -34,6 +34,7 @@ local outcome, max_crashes = ARGV[8], tonumber(ARGV[9])
 -- @include end_attempt
 -- @include wake
 -- @include observe
+-- @include run_bounds
 local ENDED = { retrying = true, dead = true, cancelled = true, expired = true }
 
 local job = read(id, 'tk', 'a', 'm', 'st', 'w', 'u', 'x', 'cx', 'n')
@@ -57,7 +58,7 @@ local crashes = (tonumber(whole(job[10])) or 0) + (crashed and 1 or 0)
 end_attempt(id, attempt, job[5], job[6], crashed and 'failed' or outcome, error)
 if crashed then redis.call('HSET', job_prefix .. id, 'n', crashes) end
 if outcome == 'cancelled' then count('stopped', 1) else count_minute('failed', 1) end
-if whole(job[5]) then observe('run', now_ms - tonumber(job[5])) end
+if whole(job[5]) then observe('run', RUN_BOUNDS_MS, now_ms - tonumber(job[5])) end
 add_up()
 if outcome == 'cancelled' or job[9] then
   finish(id, 'cancelled', cancelled, job[7])

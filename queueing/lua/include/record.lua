@@ -1,13 +1,10 @@
-local STATES = {
-  scheduled = true, ready = true, running = true, retrying = true,
-  succeeded = true, dead = true, cancelled = true, expired = true,
-}
-
 -- Read fields of a job's record; nil when there is no record, or none that can be used.
 local function read(id, ...)
   local values = redis.pcall('HMGET', job_prefix .. id, 's', ...)
-  if values.err or not STATES[values[1]] then return nil end
-  return values
+  local state = values[1]
+  local is_known = state == 'ready' or state == 'running' or state == 'scheduled' or state == 'retrying'
+    or state == 'succeeded' or state == 'dead' or state == 'cancelled' or state == 'expired'
+  return is_known and values or nil
 end
 
 -- Return a field that is a whole number, and nil for any other: what a script computes with may be damaged.
