@@ -310,7 +310,10 @@ class Consumer:
             return False
         if reported:
             reach("before_ack")
-        self._behind = [plan.behind] if plan.behind else []
+        if plan.behind:
+            self._behind = [plan.behind]
+        else:
+            self._hear(wait=True)  # so that lines have the order of the attempts
         sent_at = time.monotonic()
         replies = self._send(plan.steps)
         if isinstance(replies[-1], StoreUnavailable):
