@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 
 from worker.attempts import log_fields
@@ -15,18 +14,18 @@ logger = logging.getLogger(__name__)
 class AttemptLines:
     """Keeps what is to be written until there is time for it: while the database works, or nothing is to be done.
 
-    Lines have the time at which they were noted. Threads may share it.
+    Lines have the time at which the attempt was reported. Threads may share it.
     """
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._noted: deque[tuple[float, int, Outcome, str]] = deque()
 
-    def note(self, outcome: Outcome, state: str) -> None:
-        """Note what became of an attempt."""
+    def note(self, outcome: Outcome, state: str, reported_at: float) -> None:
+        """Note what became of an attempt that was reported then (s since 1970)."""
         level = logging.INFO if state == "succeeded" else logging.WARNING
         if logger.isEnabledFor(level):
-            self._noted.append((time.time(), level, outcome, state))
+            self._noted.append((reported_at, level, outcome, state))
 
     def write(self) -> None:
         """Write the lines of all that was noted."""

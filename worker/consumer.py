@@ -286,7 +286,7 @@ class Consumer:
         reportable = []
         for outcome in self._unreported:
             if outcome.verdict == "lost" or not outcome.lease.is_held(now):
-                self._settle(outcome, "lost")
+                self._settle(outcome, "lost", time.time())
             else:
                 reportable.append(outcome)
         self._unreported = reportable
@@ -323,7 +323,7 @@ class Consumer:
         for (queue, outcomes), reply in zip(plan.reports, replies, strict=False):
             if self._heed(queue, reply, sent_at):
                 self._forget(outcomes)
-                self._settle_all(outcomes, reply)
+                self._settle_all(outcomes, reply, time.time())
         claimed = self._take(replies[-1], plan, wanted, sent_at) if wanted else 0
         if not claimed:
             self._hear(wait=True)
@@ -359,7 +359,7 @@ class Consumer:
         if answer is None:
             return
         if answer.held is not None:
-            self._settle_all(answer.outcomes, answer.held)
+            self._settle_all(answer.outcomes, answer.held, answer.sent_at)
             return
         for outcome in answer.outcomes:  # they are sent again, behind the next claim
             self._executor.take_back(outcome.lease)
@@ -392,20 +392,20 @@ class Consumer:
         error = outcome.error or JobError(type="Unknown", message="")
         return self._broker.fail_step(outcome.lease.job, error, delay_ms=outcome.delay_ms, outcome=outcome.verdict)
 
-    def _settle_all(self, outcomes: Sequence[Outcome], reply: Any) -> None:
+    def _settle_all(self, outcomes: Sequence[Outcome], reply: Any, reported_at: float) -> None:
         """Note what became of reported outcomes: a list of bools after an ack, a state or an error after a fail."""
         reach("after_ack")
         answers = reply if isinstance(reply, list | tuple) else [reply]
         if isinstance(reply, QueueingError):
             answers = [False] * len(outcomes)
         for outcome, answer in zip(outcomes, answers, strict=True):
-            self._settle(outcome, "succeeded" if answer is True else str(answer) if answer else "lost")
+            self._settle(outcome, "succeeded" if answer is True else str(answer) if answer else "lost", reported_at)
 
-    def _settle(self, outcome: Outcome, state: str) -> None:
+    def _settle(self, outcome: Outcome, state: str, reported_at: float) -> None:
         """Free the slot, unless it is free already, and note the attempt's line."""
         self._executor.settle(outcome.lease)
         self.ended += 1
-        self._lines.note(outcome, state)
+        self._lines.note(outcome, state, reported_at)
 
     def _take(self, reply: Any, plan: _Plan, wanted: int, sent_at: float) -> int:
         """Start what was claimed; while slots are left ask the other queues, in their order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -11,8 +12,12 @@ from worker.outcomes import Outcome
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of a report. `held` says of each outcome whether its lease was; None: nobody knows."""
+    """What became of a report sent at `sent_at` (s since 1970).
 
+    `held` says of each outcome whether its lease was; None: nobody knows.
+    """
+
+    sent_at: float
     outcomes: Sequence[Outcome]
     held: Sequence[bool] | None
 
@@ -26,7 +31,7 @@ class Reports:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._underway: tuple[Sequence[Outcome], Begun] | None = None
+        self._underway: tuple[float, Sequence[Outcome], Begun] | None = None
 
     @property
     def is_underway(self) -> bool:
@@ -37,7 +42,7 @@ class Reports:
         """Report attempts of one queue, none being underway; returns False when that could not be sent."""
         step = self._broker.ack_step(outcomes[0].lease.job.queue, results_of(outcomes))
         try:
-            self._underway = outcomes, self._broker.begin(step)
+            self._underway = time.time(), outcomes, self._broker.begin(step)
         except QueueingError:  # the consumer's own call meets that as well, and says so
             return False
         return True
@@ -46,24 +51,24 @@ class Reports:
         """Return the answer to the report that is underway; None when there is none, or none yet and not to `wait`."""
         if self._underway is None:
             return None
-        outcomes, begun = self._underway
+        sent_at, outcomes, begun = self._underway
         if not (wait or begun.is_answered()):
             return None
         self._underway = None
         try:
-            return Answer(outcomes, begun.value())
+            return Answer(sent_at, outcomes, begun.value())
         except StoreUnavailable:
-            return Answer(outcomes, None)
+            return Answer(sent_at, outcomes, None)
         except QueueingError:  # refused, as it would be again
-            return Answer(outcomes, [False] * len(outcomes))
+            return Answer(sent_at, outcomes, [False] * len(outcomes))
 
     def give_up(self) -> Answer | None:
         """Wait for no answer any more: nobody knows whether the report that is underway arrived."""
         if self._underway is None:
             return None
-        outcomes, _begun = self._underway
+        sent_at, outcomes, _begun = self._underway
         self.close()
-        return Answer(outcomes, None)
+        return Answer(sent_at, outcomes, None)
 
     def close(self) -> None:
         """Close the connection."""
