@@ -76,7 +76,7 @@ class Consumer:
         self._finished: deque[Outcome] = deque()  # as the threads that run attempts leave them
         self._will_hand_in = False  # once what waits for a thread has one
         self._unreported: list[Outcome] = []
-        self._reports = Reports(broker.dedicated())
+        self._reports = Reports(broker)
         self._behind: list[list[Outcome]] = []  # a batch that is to be sent behind the claim that is being made
         self._lines = AttemptLines(worker)
         self._absences = Absences(queues, apart=broker.queues_are_apart)
@@ -310,20 +310,14 @@ class Consumer:
             return False
         if reported:
             reach("before_ack")
-        if plan.behind:
-            self._behind = [plan.behind]
-        else:
-            self._hear(wait=True)  # so that lines have the order of the attempts
+        if not plan.behind:
+            self._hear(wait=True)  # first, so that lines have the order of the attempts
         sent_at = time.monotonic()
-        replies = self._send(plan.steps)
-        if isinstance(replies[-1], StoreUnavailable):
-            self._behind.clear()
-            self._note_answer(self._reports.give_up())
-        self._send_behind()
+        replies = self._send_plan(plan)
         for (queue, outcomes), reply in zip(plan.reports, replies, strict=False):
             if self._heed(queue, reply, sent_at):
-                self._forget(outcomes)
                 self._settle_all(outcomes, reply, time.time())
+                self._forget(outcomes)
         claimed = self._take(replies[-1], plan, wanted, sent_at) if wanted else 0
         if not claimed:
             self._hear(wait=True)
@@ -335,14 +329,27 @@ class Consumer:
         except StoreUnavailable as error:
             return [error] * len(steps)
 
+    def _send_plan(self, plan: _Plan) -> list[Any]:
+        """Send the steps and what goes behind them, unless the database cannot be reached; returns the replies."""
+        self._behind = [plan.behind] if plan.behind else []
+        try:
+            replies = self._send(plan.steps)
+            if isinstance(replies[-1], StoreUnavailable):
+                self._note_answer(self._reports.give_up())
+            else:
+                self._send_behind()
+        finally:
+            self._behind = []
+        return replies
+
     def _send_behind(self) -> None:
-        """Send what goes behind the claim, once the report before it was answered."""
+        """Send what goes behind the claim, once the report before it was answered; else it stays for the next turn."""
         try:
             outcomes = self._behind.pop()
         except IndexError:  # there is nothing, or it was sent; in a cluster by another thread
             return
         self._hear(wait=True)
-        if self._reports.send(outcomes):
+        if not self._reports.is_unfit and self._reports.send(outcomes):
             self._forget(outcomes)
             for outcome in outcomes:
                 self._executor.settle(outcome.lease)
@@ -361,7 +368,7 @@ class Consumer:
         if answer.held is not None:
             self._settle_all(answer.outcomes, answer.held, answer.sent_at)
             return
-        for outcome in answer.outcomes:  # they are sent again, behind the next claim
+        for outcome in answer.outcomes:  # they are sent again, with the next claim
             self._executor.take_back(outcome.lease)
             self._unreported.append(outcome)
 
@@ -379,7 +386,7 @@ class Consumer:
             else:
                 plan.steps.append(self._fail_step(outcome))
                 plan.reports.append((queue, [outcome]))
-        if wanted:
+        if wanted and not self._reports.is_unfit:
             plan.behind = succeeded.pop(first, [])
         for queue, outcomes in succeeded.items():
             plan.steps.append(self._broker.ack_step(queue, results_of(outcomes)))

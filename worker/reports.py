@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -9,6 +10,9 @@ import msgspec
 
 from queueing import Begun, Broker, Claimed, QueueingError, StoreUnavailable
 from worker.outcomes import Outcome
+
+ANSWER_SECONDS = 1.0  # a lease must not end while nobody knows
+UNFIT_SECONDS = 1.0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -22,53 +26,74 @@ class Answer(msgspec.Struct, frozen=True):
     held: Sequence[bool] | None
 
 
+class _Underway(msgspec.Struct, frozen=True):
+    sent_at: float  # s since 1970
+    until: float  # monotonic
+    outcomes: Sequence[Outcome]
+    begun: Begun
+
+
 class Reports:
     """Sends outcomes of attempts that succeeded, one batch at a time, over a connection of its own.
 
     A worker sends one behind its claim and asks what became of it with the next: the database then works on the report
-    while the worker runs what was claimed.
+    while the worker runs what was claimed. For a moment after a failure it `is_unfit`: what is then to be reported had
+    better go with the claim, before more is run.
     """
 
     def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._underway: tuple[float, Sequence[Outcome], Begun] | None = None
+        self._broker = broker.dedicated(socket_timeout_seconds=ANSWER_SECONDS)
+        self._underway: _Underway | None = None
+        self._failed_at = -math.inf
 
     @property
     def is_underway(self) -> bool:
         """Whether a report was sent whose answer was not heard yet."""
         return self._underway is not None
 
+    @property
+    def is_unfit(self) -> bool:
+        """Whether a report could not be sent a moment ago, or its answer was lost."""
+        return time.monotonic() - self._failed_at < UNFIT_SECONDS
+
     def send(self, outcomes: Sequence[Outcome]) -> bool:
         """Report attempts of one queue, none being underway; returns False when that could not be sent."""
         step = self._broker.ack_step(outcomes[0].lease.job.queue, results_of(outcomes))
         try:
-            self._underway = time.time(), outcomes, self._broker.begin(step)
-        except QueueingError:  # the consumer's own call meets that as well, and says so
+            begun = self._broker.begin(step)
+        except QueueingError:  # where nothing can be reached, the claim says so
+            self._failed_at = time.monotonic()
             return False
+        self._underway = _Underway(time.time(), time.monotonic() + ANSWER_SECONDS, outcomes, begun)
         return True
 
     def hear(self, *, wait: bool) -> Answer | None:
-        """Return the answer to the report that is underway; None when there is none, or none yet and not to `wait`."""
-        if self._underway is None:
+        """Return the answer to the report that is underway; None when there is none, or none yet and not to `wait`.
+
+        One that does not come within ANSWER_SECONDS is given up, whether somebody waits for it or not.
+        """
+        underway = self._underway
+        if underway is None:
             return None
-        sent_at, outcomes, begun = self._underway
-        if not (wait or begun.is_answered()):
-            return None
-        self._underway = None
+        if not wait and not underway.begun.is_answered():
+            return self.give_up() if time.monotonic() > underway.until else None
         try:
-            return Answer(sent_at, outcomes, begun.value())
+            held = underway.begun.value()
         except StoreUnavailable:
-            return Answer(sent_at, outcomes, None)
+            return self.give_up()
         except QueueingError:  # refused, as it would be again
-            return Answer(sent_at, outcomes, [False] * len(outcomes))
+            held = [False] * len(underway.outcomes)
+        self._underway = None
+        return Answer(underway.sent_at, underway.outcomes, held)
 
     def give_up(self) -> Answer | None:
-        """Wait for no answer any more: nobody knows whether the report that is underway arrived."""
-        if self._underway is None:
-            return None
-        sent_at, outcomes, _begun = self._underway
+        """Wait for no answer any more, over this connection; nobody knows whether a report that is underway arrived."""
+        underway = self._underway
         self.close()
-        return Answer(sent_at, outcomes, None)
+        if underway is None:
+            return None
+        self._failed_at = time.monotonic()
+        return Answer(underway.sent_at, underway.outcomes, None)
 
     def close(self) -> None:
         """Close the connection."""

@@ -16,7 +16,7 @@ from tests.faults import Fault
 from tests.system.processes import wait_until
 from tests.worker.rig import Gate, Rig, lease_of
 from worker.outcomes import Outcome
-from worker.reports import Reports
+from worker.reports import ANSWER_SECONDS, Reports
 
 MakeRig = Callable[..., Rig]
 QUEUE = "default"
@@ -25,7 +25,7 @@ QUEUE = "default"
 @pytest.fixture
 def reports(valkey: Redis) -> Iterator[Reports]:
     """Give reports on the session's server."""
-    reports = Reports(Broker(valkey).dedicated())
+    reports = Reports(Broker(valkey))
     yield reports
     reports.close()
 
@@ -139,6 +139,37 @@ def test_a_report_that_the_server_refuses_is_lost(reports: Reports, broker: Brok
     assert answer.held == [False]
 
 
+def test_an_answer_that_does_not_come_is_given_up_though_nobody_waits_for_it(
+    reports: Reports, broker: Broker, valkey: Redis
+) -> None:
+    """Its attempts hold no slot and get no longer leases: they are to be reported again while they are ours."""
+    outcomes = succeeded(broker)
+    valkey.client_pause(20_000, all=False)
+    reports.send(outcomes)
+
+    took = wait_until(lambda: not reports.is_underway or reports.hear(wait=False) is not None)
+    valkey.client_unpause()
+
+    assert ANSWER_SECONDS <= took < ANSWER_SECONDS + 10
+    assert not reports.is_underway
+    assert reports.is_unfit
+
+
+def test_who_waits_for_an_answer_waits_no_longer_than_that(reports: Reports, broker: Broker, valkey: Redis) -> None:
+    outcomes = succeeded(broker)
+    valkey.client_pause(20_000, all=False)
+    reports.send(outcomes)
+
+    began = time.monotonic()
+    answer = reports.hear(wait=True)
+    took = time.monotonic() - began
+    valkey.client_unpause()
+
+    assert answer is not None
+    assert answer.held is None
+    assert took < ANSWER_SECONDS + 10
+
+
 # In a worker
 
 
@@ -147,7 +178,7 @@ def test_the_next_job_begins_before_the_answer_to_the_report_is_there(
 ) -> None:
     """A claim that is answered lets its handlers begin, while the server is still busy with the report."""
     rig = make_rig(handlers={"echo": gate})
-    rig.consumer._reports = Reports(broker.dedicated())
+    rig.consumer._reports = Reports(broker)
     ids = [broker.enqueue(QUEUE, NewJob.of("echo")).id for _ in range(2)]
     rig.consumer.run_once()
     gate.next_started()
@@ -218,6 +249,51 @@ def test_while_a_report_is_lost_again_and_again_no_more_is_claimed_than_there_ar
     rig.faults.answers.clear()
     gate.opened.set()
     wait_until(lambda: rig.consumer.run_once() or rig.consumer.is_idle)
+
+
+def test_after_a_failure_reports_go_with_the_claim_for_a_moment(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector
+) -> None:
+    rig = make_rig()
+    broker.enqueue_many(QUEUE, [NewJob.of("echo")] * 3)
+    rig.consumer.run_once()
+    rig.await_outcome()
+    rig.faults.plan(None, Fault.REFUSE)
+    rig.consumer.run_once()
+    rig.await_outcome()
+    rig.faults.trips.clear()
+
+    rig.consumer.claiming = False
+    rig.consumer.run_once()
+    rig.consumer.claiming = True
+    rig.work()
+
+    assert rig.faults.trips[:2] == [["ack"], ["claim"]]
+    assert ["ack", "claim"] in rig.faults.trips
+    assert inspector.stats(QUEUE).counters["succeeded"] == 3
+
+
+def test_what_was_to_go_behind_a_claim_that_failed_goes_behind_no_other_trip(
+    make_rig: MakeRig, broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    rig = make_rig()
+    broker.enqueue_many(QUEUE, [NewJob.of("echo")] * 2)
+    rig.consumer.run_once()
+    rig.await_outcome()
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.consumer, "write_lines", fail)
+        with pytest.raises(ValueError, match="no"):
+            rig.consumer.run_once()
+
+    rig.consumer.claiming = False
+    rig.consumer.run_once()
+
+    assert rig.faults.trips[-1] == ["ack"]
+    assert inspector.stats(QUEUE).counters["succeeded"] == 1
+    assert rig.executor.free == 1
 
 
 def test_a_lease_is_not_extended_while_its_report_is_underway(make_rig: MakeRig, broker: Broker, gate: Gate) -> None:
