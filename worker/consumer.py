@@ -77,7 +77,7 @@ class Consumer:
         self._will_hand_in = False  # once what waits for a thread has one
         self._unreported: list[Outcome] = []
         self._reports = Reports(broker)
-        self._behind: list[list[Outcome]] = []  # a batch that is to be sent behind the claim that is being made
+        self._behind: list[Outcome] = []  # to be sent behind the claim that is being made
         self._lines = AttemptLines(worker)
         self._absences = Absences(queues, apart=broker.queues_are_apart)
         self._is_listening = False  # a thread that runs attempts waits for a hint: it claims then, nobody else
@@ -331,7 +331,7 @@ class Consumer:
 
     def _send_plan(self, plan: _Plan) -> list[Any]:
         """Send the steps and what goes behind them, unless the database cannot be reached; returns the replies."""
-        self._behind = [plan.behind] if plan.behind else []
+        self._behind = plan.behind
         try:
             replies = self._send(plan.steps)
             if isinstance(replies[-1], StoreUnavailable):
@@ -344,12 +344,11 @@ class Consumer:
 
     def _send_behind(self) -> None:
         """Send what goes behind the claim, once the report before it was answered; else it stays for the next turn."""
-        try:
-            outcomes = self._behind.pop()
-        except IndexError:  # there is nothing, or it was sent; in a cluster by another thread
+        outcomes, self._behind = self._behind, []
+        if not outcomes:
             return
         self._hear(wait=True)
-        if not self._reports.is_unfit and self._reports.send(outcomes):
+        if self._reports.travel and self._reports.send(outcomes):
             self._forget(outcomes)
             for outcome in outcomes:
                 self._executor.settle(outcome.lease)
@@ -386,7 +385,7 @@ class Consumer:
             else:
                 plan.steps.append(self._fail_step(outcome))
                 plan.reports.append((queue, [outcome]))
-        if wanted and not self._reports.is_unfit:
+        if wanted and self._reports.travel:
             plan.behind = succeeded.pop(first, [])
         for queue, outcomes in succeeded.items():
             plan.steps.append(self._broker.ack_step(queue, results_of(outcomes)))

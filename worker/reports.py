@@ -37,13 +37,14 @@ class Reports:
     """Sends outcomes of attempts that succeeded, one batch at a time, over a connection of its own.
 
     A worker sends one behind its claim and asks what became of it with the next: the database then works on the report
-    while the worker runs what was claimed. For a moment after a failure it `is_unfit`: what is then to be reported had
-    better go with the claim, before more is run.
+    while the worker runs what was claimed. Where they do not `travel`, what is to be reported had better go with the
+    claim: in a cluster, whose link waits for each reply at once, and for a moment after a failure.
     """
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker.dedicated(socket_timeout_seconds=ANSWER_SECONDS)
         self._underway: _Underway | None = None
+        self._never_travel = broker.queues_are_apart
         self._failed_at = -math.inf
 
     @property
@@ -52,9 +53,9 @@ class Reports:
         return self._underway is not None
 
     @property
-    def is_unfit(self) -> bool:
-        """Whether a report could not be sent a moment ago, or its answer was lost."""
-        return time.monotonic() - self._failed_at < UNFIT_SECONDS
+    def travel(self) -> bool:
+        """Whether a report may go behind a claim now."""
+        return not self._never_travel and time.monotonic() - self._failed_at > UNFIT_SECONDS
 
     def send(self, outcomes: Sequence[Outcome]) -> bool:
         """Report attempts of one queue, none being underway; returns False when that could not be sent."""

@@ -152,7 +152,7 @@ def test_an_answer_that_does_not_come_is_given_up_though_nobody_waits_for_it(
 
     assert ANSWER_SECONDS <= took < ANSWER_SECONDS + 10
     assert not reports.is_underway
-    assert reports.is_unfit
+    assert not reports.travel
 
 
 def test_who_waits_for_an_answer_waits_no_longer_than_that(reports: Reports, broker: Broker, valkey: Redis) -> None:
