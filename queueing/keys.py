@@ -56,7 +56,7 @@ class QueueKeys:
     job_prefix: str  # + id: HASH, the record of a job
     unique_prefix: str  # + SHA-256 of the unique key: STRING, the id of the live job that holds it
     idempotency_prefix: str  # + SHA-256 of client, path and key: STRING `fingerprint id`, kept for 24 h
-    minute_prefix: str  # + minutes since 1970: HASH of counters, kept for 25 h
+    minute_prefix: str  # + minutes since 1970: HASH of counters, 25 h; + `start`: HASH, what the last one began with
     staging_prefix: str  # + name of a key above: what a restore has written and not shown yet
 
     def job(self, job_id: str) -> str:

@@ -17,46 +17,60 @@ local running, succeeded, meta = KEYS[1], KEYS[2], KEYS[3]
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local keep_ms, keep_count = tonumber(ARGV[4]), tonumber(ARGV[5])
 -- @include now
--- @include count
--- @include record
--- @include unique
--- @include observe
+-- @include whole
+-- @include bucket
 -- @include run_bounds
--- @include retain
 
 local stored = redis.call('ZCARD', succeeded)
-local own = redis.pcall('HMGET', meta, 'keep_succeeded_ms', 'keep_succeeded_count')
-local replies, held, ids, entries = {}, {}, {}, {}
+local replies, ended, ids, entries = {}, {}, {}, {}
+local names, sums = { 'keep_succeeded_ms', 'keep_succeeded_count', 'minute', 'succeeded', 'pruned', 'run_ms' }, {}
 for at = 6, #ARGV, 3 do
   local id, token = ARGV[at], ARGV[at + 1]
-  local job = read(id, 'tk', 'u', 'st')
-  local holds = job and job[2] == token
-  if holds and job[1] == 'running' and not held[id] then
-    held[id] = { unique = job[3], started = whole(job[4]), result = ARGV[at + 2] }
+  local job = redis.pcall('HMGET', job_prefix .. id, 's', 'tk', 'u', 'st')
+  local holds = job[2] == token
+  if holds and job[1] == 'running' and not ended[id] then
+    ended[id], job.result = job, ARGV[at + 2]
     ids[#ids + 1], entries[#entries + 1], entries[#entries + 2] = id, now_ms, id
-  elseif not (holds and (job[1] == 'succeeded' or held[id])) then
-    tally('stale', 1)
+    if whole(job[4]) then
+      local ran_ms = math.max(0, now_ms - tonumber(job[4]))
+      local bucket = 'run_' .. bucket_of(RUN_BOUNDS_MS, ran_ms)
+      if not sums[bucket] then names[#names + 1] = bucket end
+      sums[bucket], sums.run_ms = (sums[bucket] or 0) + 1, (sums.run_ms or 0) + ran_ms
+    end
+  elseif not (holds and (job[1] == 'succeeded' or ended[id])) then
+    redis.pcall('HINCRBY', meta, 'stale', 1)
     holds = false
   end
   replies[#replies + 1] = holds and 1 or 0
 end
+if #ids == 0 then return replies end
 
-if #ids > 0 then
-  call_with_many('ZREM', running, ids)
-  call_with_many('ZADD', succeeded, entries)
-  for _, id in ipairs(ids) do
-    local job = held[id]
-    if job.result == '' then
-      redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms)
-    else
-      redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms, 'r', job.result)
-    end
-    give_up_unique(id, job.unique)
-    if job.started then observe('run', RUN_BOUNDS_MS, now_ms - tonumber(job.started)) end
-  end
-  tally('succeeded', #ids)
-  count_in_minute('succeeded', #ids)
-  tally('pruned', retain(succeeded, stored + #ids, own, 2 * #ids))
+local found, fields = redis.pcall('HMGET', meta, unpack(names)), {}
+for first = 1, #ids, 50 do
+  local last = math.min(first + 49, #ids)
+  redis.call('ZREM', running, unpack(ids, first, last))
+  redis.call('ZADD', succeeded, unpack(entries, 2 * first - 1, 2 * last))
 end
-add_up()
+for _, id in ipairs(ids) do
+  local job = ended[id]
+  if job.result == '' then
+    redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms)
+  else
+    redis.call('HSET', job_prefix .. id, 's', 'succeeded', 'f', now_ms, 'r', job.result)
+  end
+  if job[3] then
+-- @include unique
+    give_up_unique(id, job[3])
+  end
+end
+
+local finished, own, limit = succeeded, found, 2 * #ids
+stored = stored + #ids
+-- @include retain
+sums.succeeded, sums.pruned = #ids, pruned > 0 and pruned or nil
+if tonumber(found[3]) ~= this_minute then
+-- @include count
+  begin_minute()
+end
+-- @include sums
 return replies

@@ -21,6 +21,7 @@ local ready, scheduled, running, deadlines = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local succeeded, dead, cancelled, expired = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local job_prefix, repair = ARGV[1], ARGV[2] == '1'
 -- @include now
+-- @include whole
 -- @include record
 local SETS = { ready, scheduled, running, succeeded, dead, cancelled, expired }
 local HOME = {

@@ -17,6 +17,7 @@ local ready, scheduled, deadlines, cancelled, meta = KEYS[1], KEYS[2], KEYS[3], 
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local id = ARGV[4]
 -- @include now
+-- @include whole
 -- @include count
 -- @include record
 -- @include finish

@@ -26,118 +26,123 @@ local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local limit, lease_ms, nonce, worker = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local again = ARGV[8] == '1'
 -- @include now
--- @include record
--- @include many
--- @include count
--- @include observe
+-- @include whole
+-- @include bucket
 -- @include wait_bounds
 local EPOCH_MS, TICKS_PER_PRIORITY = 1767225600000, 562949953421312
 
-local head = redis.call('HMGET', meta, 'clock', 'paused', 'paused_until', 'fair_every', 'claimed')
+local head = redis.call('HMGET', meta, 'clock', 'paused', 'paused_until', 'fair_every', 'claimed', 'minute')
 local clock, claimed = tonumber(whole(head[1])) or 0, tonumber(whole(head[5])) or 0
 local fair_every = tonumber(whole(head[4])) or 0
-local first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
-local first_deadline = tonumber(redis.call('ZRANGE', deadlines, 0, 0, 'WITHSCORES')[2])
 redis.call('ZCARD', running)
-if first_deadline then redis.call('ZCARD', expired) end
 
 -- Functions that few calls need are made when one does: each takes the server an allocation.
 local function new_upkeep()
+-- @include record
+-- @include count
 -- @include finish
 -- @include expire
 -- @include promote
-  return { drop_expired = drop_expired, expire_due = expire_due, promote_due = promote_due }
+  return { begin_minute = begin_minute, drop_expired = drop_expired, expire_due = expire_due, promote_due = promote_due }
 end
 
-local upkeep
-if math.min(first_due or math.huge, first_deadline or math.huge) <= now_ms then
-  redis.call('ZCARD', ready)
-  upkeep = new_upkeep()
-  upkeep.expire_due(20)
-  upkeep.promote_due(200)
+local upkeep, first_due
+if redis.call('EXISTS', scheduled, deadlines) > 0 then
   first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
-end
-
-local answer, leases, waits, taken = { 0, 0, 0 }, {}, {}, 0
-
-local function reply(paused, is_more_ready)
-  local due_in_ms = is_more_ready and 0 or first_due and math.max(0, first_due - now_ms) or -1
-  answer[1], answer[2], answer[3] = paused, int(clock), due_in_ms
-  return answer
-end
-
--- Whether nobody could read a job: it stays as it is, in no set, for the audit to name.
-local function is_damaged(job)
-  local is_complete = job[5] and job[6] and whole(job[7]) and whole(job[8]) and whole(job[10])
-  return not is_complete or (job[4] and not whole(job[4])) or (job[9] and not whole(job[9]))
-end
-
-local function hand_out(id, token, attempt, job)
-  leases[#leases + 1], leases[#leases + 2] = now_ms + lease_ms, id
-  local at = 3 + 13 * taken
-  taken = taken + 1
-  answer[at + 1], answer[at + 2], answer[at + 3], answer[at + 4] = id, token, attempt, tonumber(whole(job[14])) or 0
-  for n = 5, 13 do answer[at + n] = job[n] end
-end
-
-if again then
-  -- Its leases are among the last to end, so they are found among the thousand highest scores.
-  for _, id in ipairs(redis.call('ZREVRANGE', running, 0, 999)) do
-    local job = read(id, 'tk', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n')
-    local token = job and job[1] == 'running' and job[2]
-    if token and string.sub(token, -#nonce - 1) == '-' .. nonce and taken < 50 and not is_damaged(job) then
-      hand_out(id, token, tonumber(job[4]), job)
-    end
+  local first_deadline = tonumber(redis.call('ZRANGE', deadlines, 0, 0, 'WITHSCORES')[2])
+  if first_deadline then redis.call('ZCARD', expired) end
+  if math.min(first_due or math.huge, first_deadline or math.huge) <= now_ms then
+    redis.call('ZCARD', ready)
+    upkeep = new_upkeep()
+    upkeep.expire_due(20)
+    upkeep.promote_due(200)
+    first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
   end
-  call_with_many('ZADD', running, leases)
-  if taken > 0 then return reply(0) end
 end
+local due_in_ms = first_due and math.max(0, first_due - now_ms) or -1
 
-if head[2] then
+-- What an earlier call with this nonce claimed. Its leases are among the last to end, so they are found among the
+-- thousand highest scores.
+local told, tokens = {}, {}
+if again then
+  for _, id in ipairs(redis.call('ZREVRANGE', running, 0, 999)) do
+    local job = redis.pcall('HMGET', job_prefix .. id, 's', 'tk')
+    local is_ours = job[1] == 'running' and job[2] and string.sub(job[2], -#nonce - 1) == '-' .. nonce
+    if is_ours and #told < 100 then told[#told + 1], told[#told + 2], tokens[id] = id, '', job[2] end
+  end
+end
+local is_told = #told > 0
+
+if head[2] and not is_told then
   local over = tonumber(head[3])
-  if not over or over > now_ms then return reply(1) end
+  if not over or over > now_ms then return { 1, int(clock), due_in_ms } end
   redis.call('HDEL', meta, 'paused', 'paused_until', 'paused_reason')
 end
 
--- With fair_every every k-th is the oldest, so that they are taken one by one.
-local function next_in_turn()
--- @include oldest
-  local is_turn_of_oldest = (claimed + taken + 1) % fair_every == 0
-  local id = is_turn_of_oldest and oldest_ready() or redis.call('ZREVRANGE', ready, 0, 0)[1]
-  if not id then return {} end
-  redis.call('ZREM', ready, id)
-  return { id }
-end
-
+local answer, leases, taken = { 0, 0, 0 }, {}, 0
+local names, sums, fields = {}, {}, {}
 -- A round normally suffices; more are needed when a job taken turns out to be expired or damaged, and with fair_every.
 for _ = 1, limit + 1000 do
-  if taken >= limit then break end
-  local ids = fair_every > 0 and next_in_turn() or redis.call('ZPOPMAX', ready, limit - taken)
+  local ids = told
+  if not is_told then
+    if taken >= limit then break end
+    if fair_every > 0 then -- every k-th is the oldest, so that they are taken one by one
+-- @include oldest
+      local is_turn_of_oldest = (claimed + taken + 1) % fair_every == 0
+      ids = { is_turn_of_oldest and oldest_ready() or redis.call('ZREVRANGE', ready, 0, 0)[1] }
+      if ids[1] then redis.call('ZREM', ready, ids[1]) end
+    else
+      ids = redis.call('ZPOPMAX', ready, limit - taken)
+    end
+  end
   if #ids == 0 then break end
   for n = 1, #ids, 2 do
     local id = ids[n]
-    local job = read(id, 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n', 'o')
-    if job and is_damaged(job) then job = nil end
-    local expires = job and tonumber(whole(job[2]))
-    if expires and expires <= now_ms then
+    local token, record = tokens[id], job_prefix .. id
+    local job = redis.pcall('HMGET', record, 's', 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n', 'o')
+    -- Others nobody could read: they stay as they are, in no set, for the audit to name.
+    local is_fit = (token or job[1] == 'ready') and job[5] and job[6] and whole(job[7]) and whole(job[8])
+      and whole(job[10]) and (not job[4] or whole(job[4])) and (not job[9] or whole(job[9]))
+    local expires, attempt = is_fit and tonumber(whole(job[2])), is_fit and tonumber(job[4]) or 0
+    if is_fit and not token and expires and expires <= now_ms then
       upkeep = upkeep or new_upkeep()
       upkeep.drop_expired(id, job[1], job[3])
-    elseif job then
-      if job[2] then redis.call('ZREM', deadlines, id) end
-      clock = math.max(clock + 1, now_ticks)
-      local token, attempt = int(clock) .. '-' .. nonce, (tonumber(job[4]) or 0) + 1
-      if attempt == 1 and whole(job[15]) then
-        local bucket = observe('wait', WAIT_BOUNDS_MS, now_ms - EPOCH_MS - tonumber(job[15]) % TICKS_PER_PRIORITY / 100)
-        waits[bucket] = (waits[bucket] or 0) + 1
+    elseif is_fit then
+      if not token then
+        if job[2] then redis.call('ZREM', deadlines, id) end
+        clock, attempt = math.max(clock + 1, now_ticks), attempt + 1
+        token = int(clock) .. '-' .. nonce
+        if attempt == 1 and whole(job[15]) then
+          local waited_ms = now_ms - EPOCH_MS - tonumber(job[15]) % TICKS_PER_PRIORITY / 100
+          local bucket = 'wait_' .. bucket_of(WAIT_BOUNDS_MS, waited_ms)
+          if not sums[bucket] then names[#names + 1] = bucket end
+          sums[bucket] = (sums[bucket] or 0) + 1
+          sums.wait_ms = (sums.wait_ms or 0) + math.max(0, math.floor(waited_ms))
+        end
+        redis.call('HSET', record, 's', 'running', 'a', attempt, 'tk', token, 'w', worker, 'st', now_ms)
       end
-      redis.call('HSET', job_prefix .. id, 's', 'running', 'a', attempt, 'tk', token, 'w', worker, 'st', now_ms)
-      hand_out(id, token, attempt, job)
+      leases[#leases + 1], leases[#leases + 2] = now_ms + lease_ms, id
+      local at = 3 + 13 * taken
+      taken = taken + 1
+      answer[at + 1], answer[at + 2], answer[at + 3], answer[at + 4] = id, token, attempt, tonumber(whole(job[14])) or 0
+      for part = 5, 13 do answer[at + part] = job[part] end
     end
   end
+  if is_told then break end
 end
-if taken > 0 then
-  call_with_many('ZADD', running, leases)
-  for bucket, n in pairs(waits) do count_in_minute(bucket, n) end
-  add_up('clock', clock, 'claimed', claimed + taken)
+for first = 1, #leases, 100 do
+  redis.call('ZADD', running, unpack(leases, first, math.min(first + 99, #leases)))
 end
-return reply(0, limit > 0 and taken == 0 and redis.call('ZCARD', ready) > 0)
+if taken > 0 and not is_told then
+  if tonumber(head[6]) ~= this_minute then
+    upkeep = upkeep or new_upkeep()
+    upkeep.begin_minute()
+  end
+  names[#names + 1] = 'wait_ms'
+  local found = redis.pcall('HMGET', meta, unpack(names))
+  fields[1], fields[2], fields[3], fields[4] = 'clock', clock, 'claimed', claimed + taken
+-- @include sums
+end
+local is_more_ready = limit > 0 and taken == 0 and redis.call('ZCARD', ready) > 0
+answer[2], answer[3] = int(clock), is_more_ready and 0 or due_in_ms
+return answer

@@ -18,6 +18,7 @@
 local ready, scheduled, deadlines, succeeded = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local dead, cancelled, expired, meta = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local job_prefix, unique_prefix, id = ARGV[1], ARGV[2], ARGV[3]
+-- @include whole
 -- @include record
 -- @include unique
 

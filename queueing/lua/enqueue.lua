@@ -34,18 +34,19 @@ local ready, scheduled, deadlines, expired, meta, wake = KEYS[1], KEYS[2], KEYS[
 local job_prefix, unique_prefix, idempotency_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local max_attempts, atomic, are_named = ARGV[5], ARGV[6] == '1', ARGV[7] == '1'
 -- @include now
--- @include record
+-- @include whole
 local at = 8
 
 local head = redis.call('HMGET', meta,
-  'clock', 'submitted', 'generation', 'max_depth', 'max_attempts', 'timeout_ms', 'overflow')
+  'clock', 'submitted', 'generation', 'max_depth', 'max_attempts', 'timeout_ms', 'overflow', 'minute')
 local clock, submitted = tonumber(whole(head[1])) or 0, whole(head[2])
 
--- A common call brings one new job without options to a queue in use that has no limits of its own. All it needs is
--- here: the rest of this script would do the same, with functions and tables that cost half as much again.
+-- A common call brings one new job without options to a queue in use this minute that has no limits of its own. All it
+-- needs is here: the rest of this script would do the same, with functions and tables that cost half as much again.
 local is_common = not are_named and ARGV[at + 1] == '0' and #ARGV == at + 2 + 2 * ARGV[at + 2]
 local has_limits = head[4] or head[5] or head[6]
-if is_common and not has_limits and submitted and head[3] and clock < now_ticks then
+local is_in_use = submitted and head[3] and tonumber(head[8]) == this_minute
+if is_common and not has_limits and is_in_use and clock < now_ticks then
   local id, wake_count = ARGV[at], redis.call('LLEN', wake)
   local position = redis.call('ZCOUNT', ready, '(' .. int(now_ticks), '+inf') + 1
   redis.call('HSET', job_prefix .. id,
@@ -53,11 +54,10 @@ if is_common and not has_limits and submitted and head[3] and clock < now_ticks 
   redis.call('ZADD', ready, now_ticks, id)
   if wake_count < 16 then redis.call('LPUSH', wake, 1) end
   redis.call('HSET', meta, 'clock', now_ticks, 'submitted', submitted + 1)
-  local minute = minute_prefix .. int(math.floor(now_ms / 60000))
-  if redis.pcall('HINCRBY', minute, 'submitted', 1) == 1 then redis.call('EXPIRE', minute, 90000) end
   return string.format('%.0f %d %.0f', now_ms, position, now_ticks)
 end
 
+-- @include record
 -- @include count
 -- @include many
 local EPOCH_MS, TICKS_PER_PRIORITY = 1767225600000, 562949953421312
@@ -265,10 +265,10 @@ for _, options in ipairs(remembered) do
   redis.call('SET', idempotency_prefix .. submission, known[submission], 'PX', options.idempotency_ms)
 end
 if #new > 0 then
+  begin_minute()
   local about = { 'clock', clock }
   if submitted or not head[2] then about[3], about[4] = 'submitted', (submitted or 0) + #new end
   if not head[3] then about[#about + 1], about[#about + 2] = 'generation', string.sub(jobs[1].id, -16) end
   redis.call('HSET', meta, unpack(about))
-  count_in_minute('submitted', #new)
 end
 return answer()

@@ -16,6 +16,7 @@ local ready, scheduled, deadlines, expired, meta = KEYS[1], KEYS[2], KEYS[3], KE
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local limit = tonumber(ARGV[4])
 -- @include now
+-- @include whole
 -- @include count
 -- @include record
 -- @include finish

@@ -11,6 +11,7 @@
 local running, meta = KEYS[1], KEYS[2]
 local job_prefix, lease_ms = ARGV[1], tonumber(ARGV[2])
 -- @include now
+-- @include whole
 -- @include count
 -- @include record
 

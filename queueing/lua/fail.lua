@@ -28,12 +28,13 @@ local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local id, token, error, delay_ms = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local outcome, max_crashes = ARGV[8], tonumber(ARGV[9])
 -- @include now
+-- @include whole
 -- @include count
 -- @include record
 -- @include finish
 -- @include end_attempt
 -- @include wake
--- @include observe
+-- @include bucket
 -- @include run_bounds
 local ENDED = { retrying = true, dead = true, cancelled = true, expired = true }
 
@@ -58,8 +59,11 @@ local crashes = (tonumber(whole(job[10])) or 0) + (crashed and 1 or 0)
 end_attempt(id, attempt, job[5], job[6], crashed and 'failed' or outcome, error)
 if crashed then redis.call('HSET', job_prefix .. id, 'n', crashes) end
 if outcome == 'cancelled' then count('stopped', 1) else count_minute('failed', 1) end
-if whole(job[5]) then observe('run', RUN_BOUNDS_MS, now_ms - tonumber(job[5])) end
-add_up()
+if whole(job[5]) then
+  local ran_ms = math.max(0, now_ms - tonumber(job[5]))
+  count('run_' .. bucket_of(RUN_BOUNDS_MS, ran_ms), 1)
+  count('run_ms', ran_ms)
+end
 if outcome == 'cancelled' or job[9] then
   finish(id, 'cancelled', cancelled, job[7])
   count_minute('cancelled', 1)

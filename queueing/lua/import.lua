@@ -23,6 +23,7 @@ local succeeded, dead, cancelled, expired = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local meta, wake = KEYS[9], KEYS[10]
 local job_prefix, unique_prefix = ARGV[1], ARGV[2]
 local generation = ARGV[3]
+-- @include whole
 -- @include record
 -- @include wake
 local HOME = {

@@ -23,6 +23,7 @@ local source = KEYS[1]
 local job_prefix, limit, looks, after_score, after_id = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local least_score, state, kind, tag, owner = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local created_from, created_until, entire = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1'
+-- @include whole
 -- @include record
 local SUMMARY = { 's', 'k', 'o', 't', 'd', 'x', 'm', 'a', 'b', 'l', 'g', 'w', 'st', 'pg', 'cx', 'f', 'ri', 'ow' }
 

@@ -12,6 +12,7 @@
 local ready, scheduled, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local job_prefix, limit = ARGV[1], tonumber(ARGV[2])
 -- @include now
+-- @include whole
 -- @include record
 -- @include promote
 -- @include wake

@@ -14,11 +14,11 @@ local finished, meta = KEYS[1], KEYS[2]
 local job_prefix, state = ARGV[1], ARGV[2]
 local keep_ms, keep_count, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 -- @include now
+-- @include whole
 -- @include count
--- @include record
--- @include retain
 
 local own = redis.pcall('HMGET', meta, 'keep_' .. state .. '_ms', 'keep_' .. state .. '_count')
-local pruned = retain(finished, redis.call('ZCARD', finished), own, limit)
+local stored = redis.call('ZCARD', finished)
+-- @include retain
 count('pruned', pruned)
 return pruned

@@ -13,6 +13,7 @@
 -- Returns {dropped, kept}: how many were, of those looked at.
 local source, deadlines, meta = KEYS[1], KEYS[2], KEYS[3]
 local job_prefix, unique_prefix, state, kept, looks = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+-- @include whole
 -- @include record
 -- @include unique
 

@@ -25,6 +25,7 @@ local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local limit, max_crashes, error = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local from_ms, to_ms, longest_ms = ARGV[7], ARGV[8], tonumber(ARGV[9])
 -- @include now
+-- @include whole
 -- @include count
 -- @include record
 -- @include finish

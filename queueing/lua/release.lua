@@ -20,6 +20,7 @@ local ready, running, deadlines, cancelled, meta, wake = KEYS[1], KEYS[2], KEYS[
 local job_prefix, unique_prefix, minute_prefix = ARGV[1], ARGV[2], ARGV[3]
 local id, token = ARGV[4], ARGV[5]
 -- @include now
+-- @include whole
 -- @include count
 -- @include record
 -- @include finish

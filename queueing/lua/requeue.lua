@@ -13,6 +13,7 @@
 -- Errors: JOB_NOT_FOUND, WRONG_STATE with the id and the state, DAMAGED with the id (the record has no place or limit)
 local ready, dead, meta, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local job_prefix, id = ARGV[1], ARGV[2]
+-- @include whole
 -- @include record
 -- @include wake
 

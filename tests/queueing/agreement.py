@@ -46,7 +46,7 @@ class Agreement:
         self._check_records(found)
         self._check_strings(found)
         self._check_meta(found.get(self._keys.meta, {}))
-        self._check_minutes(found)
+        self._check_minutes(found, found.get(self._keys.meta, {}))
         self._check_conservation()
         self._check_stats(stats)
         assert found.keys() == self._documented(found)
@@ -148,10 +148,13 @@ class Agreement:
             assert meta["generation"] == self._generation
         self._generation = meta.get("generation")
 
-    def _check_minutes(self, found: dict[str, Any]) -> None:
+    def _check_minutes(self, found: dict[str, Any], meta: dict[str, bytes]) -> None:
         totals: Counter[str] = Counter()
-        for counts in suffixed(found, self._keys.minute_prefix).values():
+        minutes = suffixed(found, self._keys.minute_prefix)
+        began = minutes.pop("start", {})
+        for counts in minutes.values():
             totals.update({name: int(text) for name, text in counts.items()})
+        totals.update({name: int(meta.get(name, 0)) - int(text) for name, text in began.items() if name != "minute"})
         assert {name: totals[name] for name in MINUTE_COUNTERS} == {
             name: self._model.counters[name] for name in MINUTE_COUNTERS
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -17,7 +18,7 @@ from queueing import (
     NewJob,
     Run,
 )
-from queueing.figures import MAX_MINUTES, MAX_RUNS
+from queueing.figures import MAX_MINUTES, MAX_RUNS, SERIES
 from queueing.keys import queue_keys
 from queueing.scripts import LUA_FOLDER
 from tests.queueing.states import QUEUE, claim_one
@@ -78,6 +79,12 @@ def test_attempts_are_counted_by_how_long_they_ran(broker: Broker, inspector: In
     assert runs.sum_seconds == pytest.approx(480, abs=2)
 
 
+def test_what_is_counted_each_minute_is_that_of_the_scripts() -> None:
+    text = (LUA_FOLDER / "include" / "counted.lua").read_text()
+    (names,) = re.findall(r"COUNTED = \{(.*?)\}", text, re.DOTALL)
+    assert tuple(re.findall(r"'(\w+)'", names)) == SERIES
+
+
 def test_a_cancelled_attempt_has_not_failed(broker: Broker, inspector: Inspector) -> None:
     broker.enqueue(QUEUE, ECHO)
     broker.fail(claim_one(broker), ERROR, outcome="cancelled")
@@ -90,7 +97,7 @@ def test_history_has_a_figure_for_each_minute(broker: Broker, inspector: Inspect
     broker.enqueue_many(QUEUE, [ECHO] * 3)
     broker.ack(claim_one(broker))
     now = broker.server_time_ms("default") // MINUTE_MS
-    valkey.rename(KEYS.minute(now), KEYS.minute(now - 2))
+    let_pass(valkey, QUEUE, 2 * MINUTE_MS)
     broker.enqueue(QUEUE, ECHO)
 
     (history,) = inspector.history([QUEUE], 5)
@@ -100,6 +107,47 @@ def test_history_has_a_figure_for_each_minute(broker: Broker, inspector: Inspect
     assert history.series["submitted"][now - 2 - history.first_minute] == 3
     assert (sum(history.series["started"]), sum(history.series["succeeded"])) == (1, 1)
     assert {len(figures) for figures in history.series.values()} == {5}
+
+
+def test_a_minute_that_comes_again_counts_on(broker: Broker, valkey: Redis) -> None:
+    for count in (3, 1, 1):
+        broker.enqueue_many(QUEUE, [ECHO] * count)
+        for key in (KEYS.meta, KEYS.minute_prefix + "start"):  # as if the server's clock were set back then
+            valkey.hincrby(key, "minute", 1)
+    minute = int(valkey.hget(KEYS.meta, "minute") or 0)
+
+    broker.enqueue(QUEUE, ECHO)
+
+    assert valkey.hget(KEYS.minute(minute), "submitted") == b"5"
+
+
+def test_what_an_older_release_counted_in_this_minute_is_told_too(
+    broker: Broker, inspector: Inspector, valkey: Redis
+) -> None:
+    broker.enqueue(QUEUE, ECHO)
+    now = broker.server_time_ms("default") // MINUTE_MS
+    valkey.hincrby(KEYS.minute(now), "submitted", 5)
+    told_now = inspector.history([QUEUE], 3)[0].series["submitted"]
+
+    let_pass(valkey, QUEUE, MINUTE_MS)
+    broker.enqueue(QUEUE, ECHO)
+
+    assert sum(told_now) == 6
+    assert sum(inspector.history([QUEUE], 4)[0].series["submitted"]) == 7
+
+
+@pytest.mark.parametrize("text", ["x", "99999999999999999999", "-1"])
+def test_a_damaged_minute_costs_its_own_figures_only(
+    text: str, broker: Broker, inspector: Inspector, valkey: Redis
+) -> None:
+    broker.enqueue(QUEUE, ECHO)
+    valkey.hset(KEYS.meta, "minute", text)
+
+    broker.ack(claim_one(broker))
+
+    (history,) = inspector.history([QUEUE], 3)
+    assert (sum(history.series["submitted"]), sum(history.series["succeeded"])) == (0, 1)
+    assert inspector.stats(QUEUE).counters["submitted"] == 1
 
 
 def test_history_of_a_queue_never_used_is_all_zeros_and_a_day_long_at_most(inspector: Inspector) -> None:

@@ -21,7 +21,7 @@ from tests.queueing.timetravel import MINUTE_MS, let_pass
 SETS = "ready|scheduled|running|deadlines|succeeded|dead|cancelled|expired"
 DOCUMENTED = re.compile(
     r"jobs:\{([a-z0-9][a-z0-9-]{0,62})\}:"
-    rf"({SETS}|meta|wake|workers|runs|never|job:\1_[0-9a-f]{{32}}|unique:[0-9a-f]{{64}}|minute:\d+)"
+    rf"({SETS}|meta|wake|workers|runs|never|job:\1_[0-9a-f]{{32}}|unique:[0-9a-f]{{64}}|minute:\d+|minute:start)"
 )
 queue_names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 hostile = st.text(alphabet="a0-_{}:*\n\0é ", max_size=10)

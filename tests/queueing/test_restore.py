@@ -30,6 +30,7 @@ from queueing.links import Command, PooledLink
 from queueing.restore import restore
 from tests.queueing.estate import KEYS, QUEUE, contents, settle, whole_job
 from tests.queueing.servers import PrivateServer
+from tests.queueing.timetravel import MINUTE_MS, let_pass
 
 FAST = ("--repl-diskless-sync-delay", "0")
 
@@ -109,6 +110,8 @@ def test_what_is_restored_is_in_the_journal(servers: dict[str, PrivateServer], t
 
 def test_times_to_live_are_the_ones_of_the_backup(source: Redis, target: Redis, tmp_path: Path) -> None:
     Broker(source).enqueue(QUEUE, whole_job())
+    let_pass(source, QUEUE, MINUTE_MS)
+    Broker(source).enqueue(QUEUE, NewJob.of("echo"))
     keys = [key for key in source.scan_iter() if source.ttl(key) > 0]
     back_up(source, tmp_path / "jobs.tar")
 

@@ -41,6 +41,8 @@ for _, key in ipairs(redis.call('KEYS', root .. 'job:*')) do
 end
 move_field(root .. 'meta', 'clock', ms * 100)
 move_field(root .. 'meta', 'paused_until', ms)
+move_field(root .. 'meta', 'minute', ms / 60000)
+move_field(root .. 'minute:start', 'minute', ms / 60000)
 local workers = redis.call('HGETALL', root .. 'workers')
 for at = 1, #workers, 2 do
   local seen, rest = string.match(workers[at + 1], '^(%d+)(.*)$')
@@ -49,7 +51,7 @@ end
 for _, key in ipairs(redis.call('KEYS', root .. 'idempotency:*')) do
   redis.call('PEXPIRE', key, int(redis.call('PTTL', key) - ms))
 end
-local minutes = redis.call('KEYS', root .. 'minute:*')
+local minutes = redis.call('KEYS', root .. 'minute:[0-9]*')
 table.sort(minutes, function(a, b) return #a < #b or (#a == #b and a < b) end)
 for _, key in ipairs(minutes) do
   local minute = string.match(key, '%d+$')

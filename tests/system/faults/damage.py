@@ -36,6 +36,7 @@ COUNTERS = [
     "keep_dead_count",
     "stale",
     "paused_until",
+    "minute",
 ]
 
 
