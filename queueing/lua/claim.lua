@@ -36,26 +36,27 @@ local clock, claimed = tonumber(whole(head[1])) or 0, tonumber(whole(head[5])) o
 local fair_every = tonumber(whole(head[4])) or 0
 redis.call('ZCARD', running)
 
--- Functions that few calls need are made when one does: each takes the server an allocation.
-local function new_upkeep()
+local first_due, first_deadline
+if redis.call('EXISTS', scheduled, deadlines) > 0 then
+  first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
+  first_deadline = tonumber(redis.call('ZRANGE', deadlines, 0, 0, 'WITHSCORES')[2])
+  if first_deadline then redis.call('ZCARD', expired) end
+end
+local is_due = math.min(first_due or math.huge, first_deadline or math.huge) <= now_ms
+
+-- Functions that few calls need are made when one does: each takes the server an allocation, and one for each name in it.
+local upkeep
+if is_due or tonumber(head[6]) ~= this_minute then
 -- @include record
 -- @include count
 -- @include finish
 -- @include expire
 -- @include promote
-  return { begin_minute = begin_minute, drop_expired = drop_expired, expire_due = expire_due, promote_due = promote_due }
-end
-
-local upkeep, first_due
-if redis.call('EXISTS', scheduled, deadlines) > 0 then
-  first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
-  local first_deadline = tonumber(redis.call('ZRANGE', deadlines, 0, 0, 'WITHSCORES')[2])
-  if first_deadline then redis.call('ZCARD', expired) end
-  if math.min(first_due or math.huge, first_deadline or math.huge) <= now_ms then
+  upkeep = { begin_minute = begin_minute, drop_expired = drop_expired }
+  if is_due then
     redis.call('ZCARD', ready)
-    upkeep = new_upkeep()
-    upkeep.expire_due(20)
-    upkeep.promote_due(200)
+    expire_due(20)
+    promote_due(200)
     first_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
   end
 end
@@ -100,13 +101,13 @@ for _ = 1, limit + 1000 do
     local id = ids[n]
     local token, record = tokens[id], job_prefix .. id
     local job = redis.pcall('HMGET', record, 's', 'x', 'u', 'a', 'k', 'p', 'c', 'm', 'l', 't', 'g', 'ri', 'tp', 'n', 'o')
-    -- Others nobody could read: they stay as they are, in no set, for the audit to name.
+    -- What nobody could read stays as it is, in no set, for the audit to name; so does what has expired though no
+    -- deadline says so.
     local is_fit = (token or job[1] == 'ready') and job[5] and job[6] and whole(job[7]) and whole(job[8])
       and whole(job[10]) and (not job[4] or whole(job[4])) and (not job[9] or whole(job[9]))
     local expires, attempt = is_fit and tonumber(whole(job[2])), is_fit and tonumber(job[4]) or 0
     if is_fit and not token and expires and expires <= now_ms then
-      upkeep = upkeep or new_upkeep()
-      upkeep.drop_expired(id, job[1], job[3])
+      if is_due then upkeep.drop_expired(id, job[1], job[3]) end
     elseif is_fit then
       if not token then
         if job[2] then redis.call('ZREM', deadlines, id) end
@@ -134,10 +135,7 @@ for first = 1, #leases, 100 do
   redis.call('ZADD', running, unpack(leases, first, math.min(first + 99, #leases)))
 end
 if taken > 0 and not is_told then
-  if tonumber(head[6]) ~= this_minute then
-    upkeep = upkeep or new_upkeep()
-    upkeep.begin_minute()
-  end
+  if upkeep then upkeep.begin_minute() end
   names[#names + 1] = 'wait_ms'
   local found = redis.pcall('HMGET', meta, unpack(names))
   fields[1], fields[2], fields[3], fields[4] = 'clock', clock, 'claimed', claimed + taken
