@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ class FaultyProxy:
     """Forward connections to a server's unix socket.
 
     `fault` is for the next reply: `drop` keeps it for good, `late` until `deliver_late`, and `cut` ends the connection
-    instead of it.
+    instead of it. `pause_seconds` lie between what is read of commands, a piece at a time.
     """
 
     def __init__(self, target: Path) -> None:
@@ -23,6 +24,7 @@ class FaultyProxy:
         self._threads: list[threading.Thread] = []
         self._late: tuple[socket.socket, bytes] | None = None
         self.fault = ""
+        self.pause_seconds = 0.0
         self.connections = 0
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
         self._spawn(self._accept)
@@ -58,9 +60,9 @@ class FaultyProxy:
             self._spawn(self._forward, caller, server)
             self._spawn(self._reply, server, caller)
 
-    @staticmethod
-    def _forward(caller: socket.socket, server: socket.socket) -> None:
+    def _forward(self, caller: socket.socket, server: socket.socket) -> None:
         for data in received(caller):
+            time.sleep(self.pause_seconds)
             if not sent(server, data):
                 break
         hang_up(server)

@@ -94,11 +94,47 @@ def test_a_late_reply_is_never_taken_for_that_of_the_next_command(fault: str, li
     assert proxy.connections == 2
 
 
+def test_a_reply_that_does_not_come_is_waited_for_as_long_as_told(link: Link, proxy: FaultyProxy) -> None:
+    proxy.fault = "drop"
+    started = time.monotonic()
+
+    with pytest.raises(RedisTimeoutError):
+        link.execute(("PING",))
+
+    assert 0.9 * PATIENCE_SECONDS < time.monotonic() - started < 2
+
+
+def test_a_command_that_is_read_too_slowly_is_given_up_in_the_time_of_a_trip(link: Link, proxy: FaultyProxy) -> None:
+    """Not in that time for each piece which the other side takes."""
+    proxy.pause_seconds = PATIENCE_SECONDS / 2
+    started = time.monotonic()
+
+    with pytest.raises(RedisTimeoutError):
+        link.execute(("ECHO", b"x" * 16 * MAX_JOINED_BYTES))
+
+    seconds = time.monotonic() - started
+    proxy.pause_seconds = 0.0
+    assert seconds < 2  # and not the ten or so that the whole would take
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_commands_that_are_longer_than_a_socket_holds_arrive_whole(is_held: bool, valkey: Redis) -> None:
+    link = HeldLink(valkey.connection_pool, 5) if is_held else PooledLink(valkey)
+    long = os.urandom(4 * MAX_JOINED_BYTES)
+
+    replies = [link.execute_many([("ECHO", "first"), ("ECHO", long), ("ECHO", "last")]) for _ in range(2)]
+
+    after = link.execute(("ECHO", "after"))
+    link.close()
+    assert replies == [[b"first", long, b"last"]] * 2
+    assert after == b"after"
+
+
 def test_an_interrupted_trip_gives_the_connection_up(through_proxy: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     link = HeldLink(through_proxy.connection_pool, PATIENCE_SECONDS)
     link.execute(("PING",))
     with monkeypatch.context() as patch:
-        patch.setattr(link._connection._parser, "read_from_socket", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(link._connection._parser, "read_from_socket", interrupt)
         with pytest.raises(KeyboardInterrupt):
             link.execute(("ECHO", "first"))
 
@@ -106,6 +142,10 @@ def test_an_interrupted_trip_gives_the_connection_up(through_proxy: Redis, monke
 
     link.close()
     assert reply == b"second"
+
+
+def interrupt(**_how: bool) -> None:
+    raise KeyboardInterrupt
 
 
 def test_what_is_to_be_done_meanwhile_is_done_once_a_trip_before_its_replies_are_there(valkey: Redis) -> None:
@@ -239,7 +279,7 @@ def test_a_connection_that_is_reset_is_an_error_of_the_trip(
     assert link.execute(("ECHO", "second")) == b"second"
 
 
-def reset(parser: _HiredisParser) -> None:
+def reset(parser: _HiredisParser, **_how: bool) -> None:
     """Raise what a socket does whose other end is gone."""
     raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
