@@ -36,7 +36,7 @@ CHUNK_BYTES = 64 * 1024  # of an answer that is made while it is sent
 LARGE_BODIES = 8  # that may come, and be served, at a time: what they take of the memory is bounded
 
 Environ = dict[str, Any]
-Work = Callable[[], None]
+Work = Callable[[], object]  # returns True when nobody waits for its end
 Done = asyncio.Future[None]
 Headers = list[tuple[str, str]]
 
@@ -102,28 +102,34 @@ class Entrance:
                     return await exchange()
         return b""
 
-    def _serve(self, environ: Environ, exchange: Exchange, began: float, loop: asyncio.AbstractEventLoop) -> None:
+    def _serve(self, environ: Environ, exchange: Exchange, began: float, loop: asyncio.AbstractEventLoop) -> bool:
+        """Answer; return whether nobody waits for the end: the answer is on its way, and no large body had a place."""
         answer = Answer()
         try:
             with contextlib.closing(self._django(environ, answer.start)) as pieces:
-                self._send(answer, pieces, exchange, loop)
+                is_whole = self._send(answer, pieces, exchange, loop)
+            return is_whole and _length(environ) <= SMALL_BODY_BYTES
         finally:
             access.note(environ, status=answer.status, length=answer.length, seconds=time.monotonic() - began)
 
     def _send(
         self, answer: Answer, pieces: Iterable[bytes], exchange: Exchange, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        """Send an answer whole; one whose length nobody knows in pieces, as fast as the client takes them."""
+    ) -> bool:
+        """Send an answer whole; one whose length nobody knows in pieces, as fast as the client takes them.
+
+        Returns whether it was sent whole.
+        """
         if not answer.is_endless(pieces):
             body = b"".join([*answer.written, *pieces])
             answer.length = len(body)
             exchange.response_bytes(answer.status, answer.headers, body)
-            return
+            return True
         stream = exchange.response_stream(answer.status, answer.headers)
         with contextlib.suppress(TimeoutError, ProtocolError, ProtocolClosed):  # the client has gone, or takes no more
             for chunk in _chunks(pieces):
                 asyncio.run_coroutine_threadsafe(_sent(stream, chunk), loop).result(self._body_seconds)
                 answer.length += len(chunk)
+        return False
 
 
 async def _sent(stream: Stream, chunk: bytes) -> None:
@@ -145,6 +151,9 @@ def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
 class Servers:
     """Threads that work for an event loop; they wake it once for all that they have finished by then.
 
+    For work whose end nobody waits for they do not wake it: it looks for that with the next work, or within 50 ms. Each
+    time it wakes it has to wait for the interpreter, and takes it from a thread that serves.
+
     A few do all work. For each that its work holds up another comes, up to `number` in all, and goes when it is spare.
 
     An executor of `concurrent.futures` does the same with more: what its locks and futures cost is a tenth of a call.
@@ -156,16 +165,22 @@ class Servers:
         self._leaving = threading.Lock()
         self._waiting: queue.SimpleQueue[tuple[Work, Done] | None] = queue.SimpleQueue()
         self._finished: deque[tuple[Done, BaseException | None]] = deque()
+        self._underway = 0  # pieces of work whose end the loop does not know of
         self._is_waking = False
         self._is_watching = False
 
     async def run(self, work: Work) -> None:
-        """Do some work in one of the threads, and return when it is done; raises what it raises."""
+        """Do some work in one of the threads, and return when it is done; raises what it raises.
+
+        When the work returns True this may return up to PATIENCE_SECONDS after its end.
+        """
+        self._tell()
         loop = asyncio.get_running_loop()
         if len(self._threads) < self._few:
             self._add_thread()
         done: Done = loop.create_future()
         self._waiting.put((work, done))
+        self._underway += 1
         if not self._is_watching:
             self._is_watching = True
             loop.call_later(PATIENCE_SECONDS, self._watch, loop)
@@ -188,11 +203,12 @@ class Servers:
         thread.start()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let threads come for those that are held up; look again as long as work waits."""
+        """Let threads come for those that are held up; look again as long as work is underway."""
+        self._tell()
         waiting = self._waiting.qsize()
         for _ in range(min(waiting, self._few - self._able(), self._number - len(self._threads))):
             self._add_thread()
-        self._is_watching = waiting > 0
+        self._is_watching = self._underway > 0
         if self._is_watching:
             loop.call_later(PATIENCE_SECONDS, self._watch, loop)
 
@@ -223,13 +239,14 @@ class Servers:
         """Work, and keep nothing of it: an answer in pieces ends only when nobody holds its exchange any more."""
         loop = done.get_loop()
         error: BaseException | None = None
+        may_wait = False
         try:
-            work()
+            may_wait = work() is True
         except BaseException as raised:  # noqa: BLE001 - it is for who waits
             error = raised
         self._finished.append((done, error))
         del error, done  # an error holds this frame, which must not hold the error
-        if not self._is_waking:
+        if not (may_wait or self._is_waking):
             self._is_waking = True
             loop.call_soon_threadsafe(self._tell)
 
@@ -238,6 +255,7 @@ class Servers:
         self._is_waking = False
         while self._finished:
             done, error = self._finished.popleft()
+            self._underway -= 1
             if done.cancelled():
                 continue
             if error is None:

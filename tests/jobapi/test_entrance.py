@@ -150,6 +150,12 @@ def serve_in_pieces(exchange: Exchange, *headers: tuple[str, str]) -> StreamingH
     return response
 
 
+def endless(_environ: dict[str, Any], start: Any) -> StreamingHttpResponse:
+    """Answer with what is made while it is sent."""
+    start("200 OK", [])
+    return StreamingHttpResponse(b"x" for _ in range(3))
+
+
 def test_an_answer_without_an_end_in_sight_is_sent_in_pieces() -> None:
     exchange = StreamExchange()
 
@@ -222,6 +228,50 @@ def test_only_so_many_large_bodies_are_taken_in_at_a_time(monkeypatch: pytest.Mo
 
     assert [exchange.asked for exchange in large] == [True, True, False]
     assert small.answer is not None
+
+
+def test_work_whose_end_nobody_waits_for_does_not_wake_the_loop() -> None:
+    servers = Servers(1)
+
+    async def wakes_for(work: Any) -> int:
+        loop = asyncio.get_running_loop()
+        wake, wakes = loop.call_soon_threadsafe, list[Any]()
+        loop.call_soon_threadsafe = lambda *args: (wakes.append(args), wake(*args))  # type: ignore[assignment,method-assign]
+        await asyncio.wait_for(servers.run(work), 5)
+        return len(wakes)
+
+    assert asyncio.run(wakes_for(lambda: True)) == 0
+    assert asyncio.run(wakes_for(lambda: None)) == 1
+    servers.close()
+
+
+def test_such_work_is_told_of_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance, "PATIENCE_SECONDS", 60)
+    servers, done = Servers(1), threading.Event()
+
+    async def one_after_the_other() -> None:
+        first = asyncio.ensure_future(servers.run(lambda: done.set() is None))
+        await asyncio.to_thread(done.wait, 5)
+        await asyncio.wait_for(servers.run(lambda: None), 5)
+        await asyncio.wait_for(first, 5)
+
+    asyncio.run(one_after_the_other())
+    servers.close()
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_the_end_is_told_at_once_where_somebody_waits_for_it(is_large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance, "PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(entrance, "SMALL_BODY_BYTES", 10 if is_large else 1000)
+    application: Any = Echo() if is_large else endless
+    exchange = Exchange(BODY) if is_large else StreamExchange()
+
+    async def serve_one() -> None:
+        await asyncio.wait_for(entrance_to(application, 5).__rsgi__(of_length(len(BODY)), exchange), 5)
+
+    asyncio.run(serve_one())
+
+    assert exchange.answer is not None
 
 
 def test_what_work_raises_reaches_the_one_who_waits_for_it() -> None:
