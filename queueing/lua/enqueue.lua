@@ -265,7 +265,7 @@ for _, options in ipairs(remembered) do
   redis.call('SET', idempotency_prefix .. submission, known[submission], 'PX', options.idempotency_ms)
 end
 if #new > 0 then
-  begin_minute()
+  if tonumber(head[8]) ~= this_minute then begin_minute() end
   local about = { 'clock', clock }
   if submitted or not head[2] then about[3], about[4] = 'submitted', (submitted or 0) + #new end
   if not head[3] then about[#about + 1], about[#about + 2] = 'generation', string.sub(jobs[1].id, -16) end
