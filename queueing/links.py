@@ -25,7 +25,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 Argument = str | int | float | bytes
 Command = Sequence[Argument]
 
-FRESH_SECONDS = 0.05  # after its last use; a server does not end a connection and come back in less
+FRESH_SECONDS = 0.01  # after its last use; a server does not end a connection and come back in less
 MAX_JOINED_BYTES = 1024 * 1024  # what is longer costs more to copy than to send in pieces
 
 _TIMEVAL = struct.Struct("ll")  # seconds and microseconds
